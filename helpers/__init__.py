@@ -1,0 +1,1 @@
+"""Everything that needs no torch: class tables, scores, images, run folders, plots."""

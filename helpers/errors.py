@@ -1,0 +1,28 @@
+"""Mistakes of the user: one line, exit status 2."""
+
+import sys
+
+
+class InputError(ValueError):
+    """Wrong input: the message says in one line what was got, where, and what to do about it.
+
+    Programs print it and exit with status 2. Any other exception is the program's own fault and keeps its traceback.
+    """
+
+
+def exit_status(program, main, argv):
+    """Run `main(argv)` and return a process exit status.
+
+    Args:
+        program: name printed before the message, such as "baseline.py".
+        main: function of one argument, a list of words or None for the process's own; its return value is the status.
+        argv: handed to `main`.
+
+    Returns:
+        int: what `main` returned (None is 0), or 2 after an `InputError`, whose message went to standard error.
+    """
+    try:
+        return main(argv) or 0
+    except InputError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,1 @@
+"""Data sets, views, mixing, models, losses, the loop, inference and checkpoints."""

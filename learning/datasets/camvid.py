@@ -1,0 +1,39 @@
+"""CamVid in SegNet's split: `train`, `val`, `test` beside `trainannot`, `valannot` (and `testannot` where it exists).
+
+Images are JPEG or PNG, label maps PNG of the same name: 0 .. 10 are the classes, 11 is void.
+"""
+
+from helpers.errors import InputError
+from helpers.images import list_images
+from helpers.labels import CAMVID as LABELS  # noqa: F401  (part of what a data set module offers)
+from learning.datasets.base import by_key, pair
+
+SIZE = (360, 480)
+CROP_SIZE = (360, 480)
+MEAN = (0.4116, 0.4249, 0.4322)  # of the 367 training images
+STD = (0.3067, 0.3113, 0.3068)
+CLASS_WEIGHTS = None  # there is no standard set
+BLOB_RULES = {}  # class a blob stands on -> classes of the blobs
+HINT = "Name the folder that holds train/, trainannot/, val/ and valannot/ with --dataset_path"
+
+
+def find(root):
+    """Samples of each split in `root`.
+
+    Returns:
+        (dict of split name -> list of Sample, "ids")
+
+    Raises:
+        InputError: images and labels that do not pair up.
+    """
+    splits = {}
+    for split in ("train", "val", "test"):
+        folder, annotations = root / split, root / f"{split}annot"
+        if not folder.is_dir():
+            continue
+        if split != "test" and not annotations.is_dir():
+            raise InputError(f"{annotations} is missing: the labels of {folder} belong there")
+        images = by_key(list_images(folder), lambda path: path.stem)
+        labels = by_key(list_images(annotations), lambda path: path.stem) if annotations.is_dir() else {}
+        splits[split] = pair(images, labels, {}, label_required=bool(labels) or split != "test", where=annotations)
+    return splits, "ids"

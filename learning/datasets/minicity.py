@@ -1,0 +1,79 @@
+"""MiniCity and Cityscapes: `leftImg8bit/SPLIT` and `gtFine/SPLIT`, files flat or in one folder a city.
+
+Label files are `*_gtFine_labelIds.png`, or `*_gtFine_labelTrainIds.png` where the former are missing; instance maps
+(`*_gtFine_instanceIds.png`) are optional. Test images may be named by a bare number, as the challenge's kit does.
+"""
+
+from helpers.errors import InputError
+from helpers.images import SUFFIXES
+from helpers.labels import CITYSCAPES as LABELS  # noqa: F401  (part of what a data set module offers)
+from learning.datasets.base import by_key, pair
+
+SIZE = (1024, 2048)
+CROP_SIZE = (768, 768)
+MEAN = (0.485, 0.456, 0.406)  # the tutorial's constants
+STD = (0.229, 0.224, 0.225)
+# OCNet (Yuan and Wang, 2018): the weights in use for Cityscapes, by train id.
+CLASS_WEIGHTS = (
+    *(0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
+    *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
+)
+BLOB_RULES = {"sidewalk": ("wall", "fence"), "road": ("bus", "train")}  # class a blob stands on -> classes of the blobs
+HINT = (
+    "`python -m minicity.synthesize` draws one to start with; "
+    "`python -m minicity.prepare CITYSCAPES_DIR` arranges the real one; --dataset_path names another folder"
+)
+
+_IMAGE, _IDS, _TRAIN_IDS, _INSTANCES = (
+    "_leftImg8bit",
+    "_gtFine_labelIds",
+    "_gtFine_labelTrainIds",
+    "_gtFine_instanceIds",
+)
+
+
+def find(root):
+    """Samples of each split in `root`.
+
+    Returns:
+        (dict of split name -> list of Sample, "ids" or "train_ids")
+
+    Raises:
+        InputError: images and labels that do not pair up.
+    """
+    images, labels = root / "leftImg8bit", root / "gtFine"
+    names = [split for split in ("train", "val", "test") if (images / split).is_dir()]
+    has_ids = any(_files(labels / split, _IDS) for split in names)
+    encoding, suffix = ("ids", _IDS) if has_ids or not _any_train_ids(labels, names) else ("train_ids", _TRAIN_IDS)
+    splits = {}
+    for split in names:
+        if split != "test" and not (labels / split).is_dir():
+            raise InputError(f"{labels / split} is missing: the labels of {images / split} belong there")
+        found = _files(images / split, _IMAGE)
+        if split == "test":
+            found |= {path.stem: path for path in _walk(images / split) if path.stem.isdigit()}
+        masks = _files(labels / split, suffix)
+        splits[split] = pair(
+            found,
+            masks,
+            {key: path for key, path in _files(labels / split, _INSTANCES).items() if key in masks},
+            label_required=bool(masks) or split != "test",
+            where=labels / split,
+        )
+    return splits, encoding
+
+
+def _any_train_ids(labels, names):
+    return any(_files(labels / split, _TRAIN_IDS) for split in names)
+
+
+def _walk(folder):
+    if not folder.is_dir():
+        return []
+    return [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES]
+
+
+def _files(folder, suffix):
+    """Files in `folder` and its city folders whose stem ends with `suffix`, by the part before it."""
+    found = (path for path in _walk(folder) if path.stem.endswith(suffix) and not path.name.startswith("."))
+    return by_key(sorted(found), lambda path: path.stem.removesuffix(suffix))
