@@ -48,6 +48,11 @@ class Dataset:
         """The class table."""
         return self.spec.LABELS
 
+    @property
+    def decode(self):
+        """uint8 (256,): the train id of each value in the label files."""
+        return self.labels.decoder(self.encoding, "train_ids")[0]
+
     def split(self, name):
         """Samples of a split.
 

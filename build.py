@@ -1,0 +1,235 @@
+"""From options to what a run is made of: checked data, network, batches, loss, optimizer; the first screen and options.json.
+
+`prepare` finds whatever can be wrong with options, files and folders before torch is imported, which alone takes seconds; so the
+functions that need torch import it, and what builds on it, themselves.
+"""
+
+import os
+import secrets
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import options
+from helpers import runlog
+from helpers.errors import InputError
+from learning.datasets import open_dataset
+from learning.datasets.survey import survey
+
+
+def prepare(argv):
+    """Parse the command line and check everything it names.
+
+    Returns:
+        (Namespace, Dataset, dict of split -> Survey, RunFolder)
+
+    Raises:
+        InputError: any mistake in options, data or folders; no file has been touched.
+    """
+    args, _ = options.parse(argv)
+    run = runlog.RunFolder(Path(args.save_path))
+    if args.predict or args.weights:
+        source = Path(args.weights).parent if args.weights else run.path
+        stored = runlog.read_options(source / run.options.name)
+        if args.predict:
+            stored.pop("overfit", None)  # an overfitted run predicts the real splits, too
+        args, typed = options.parse(argv, stored)
+        fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
+        options.refuse_changes(args, typed & set(fixed), stored)
+    check_run_folder(args, run)
+
+    data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
+    settle(args, data)
+    if args.overfit:
+        few = data.split("train")[: args.overfit]
+        data = replace(data, splits={"train": few, "val": few})
+    splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
+    return args, data, {split: survey(data, split) for split in splits}, run
+
+
+def check_run_folder(args, run):
+    """Refuse files that are not there, and a run folder whose run the command would overwrite."""
+    for name in ("weights", "pretrained"):
+        path = getattr(args, name)
+        if path and not (name == "pretrained" and args.weights) and not Path(path).is_file():
+            raise InputError(f"--{name} {path}: there is no such file")
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"--save_path {run.path} is a file; name a folder")
+    if args.predict and not args.weights and not run.best.exists():
+        raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
+    continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
+    if run.holds_run and not (args.predict or args.dry_run or continues):
+        raise InputError(
+            f"{run.path} holds another run; continue it with --weights {run.checkpoint}, or name another --save_path"
+        )
+
+
+def settle(args, data):
+    """Fill in what nobody typed: the data set's sizes and colours, its absolute path, a seed."""
+    spec = data.spec
+    defaults = {
+        "train_size": spec.SIZE,
+        "crop_size": spec.CROP_SIZE,
+        "test_size": spec.SIZE,
+        "dataset_mean": spec.MEAN,
+        "dataset_std": spec.STD,
+    }
+    for name, value in defaults.items():
+        setattr(args, name, list(getattr(args, name) or value))
+    args.dataset_path = os.path.abspath(data.root)
+    args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+
+
+class Parts:
+    """What a run is made of, built from its options.
+
+    Args:
+        args, data: the options and the data set.
+        surveys: dict of split -> Survey; what training needs is built where it has "train".
+    """
+
+    def __init__(self, args, data, surveys):
+        import torch
+
+        from learning import keyed, losses, optim
+        from learning.loaders import Feed, TrainBatches
+        from learning.models import build_model
+
+        self.device = pick_device(args.device)
+        self.num_classes = len(data.labels.classes)
+        self.model = build_model(
+            args.model, self.num_classes, args.norm, keyed.torch_seed(args.seed, keyed.INITIAL_WEIGHTS)
+        ).to(self.device)
+        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
+        self.network = torch.nn.DataParallel(self.model) if several else self.model
+        self.data, self.test_size = data, args.test_size
+        self.feed = Feed(
+            data.decode,
+            args.dataset_mean,
+            args.dataset_std,
+            args.batch_size,
+            self.device,
+            args.num_workers,
+            args.pin_memory,
+        )
+        if "train" not in surveys:
+            return
+        self.train_batches = TrainBatches(data.split("train"), self.feed, augmentation(args), args.seed)
+        self.val_batches = self.eval_batches("val")
+        self.mix = mixing(args, data)
+        weights = None
+        if args.loss == "weighted_ce":
+            standard, pixels = data.spec.CLASS_WEIGHTS, surveys["train"].pixels.sum(0)
+            weights = (torch.tensor(standard) if standard else losses.enet_weights(pixels)).to(self.device)
+        self.criterion = losses.build_criterion(args.loss, weights, args.focal_gamma)
+        self.optimizer = optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay)
+        steps = len(self.train_batches)
+        self.rate_at = lambda epoch, step: optim.cosine_rate(
+            epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
+        )
+
+    def eval_batches(self, split, with_labels=True):
+        """learning.loaders.EvalBatches of a split."""
+        from learning.loaders import EvalBatches
+
+        return EvalBatches(self.data.split(split), self.feed, self.test_size, with_labels)
+
+    def metrics(self):
+        """Fresh counts for an epoch."""
+        from learning.metrics import EpochMetrics
+
+        return EpochMetrics(self.num_classes, self.device)
+
+
+def pick_device(name):
+    """torch.device: the one that was named; for "auto" CUDA, Apple's mps or the CPU, the first there is."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except Exception as error:  # what an absent device raises differs between kinds and versions
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--device {name} cannot be used here ({reason}); use auto, cpu, cuda, cuda:N or mps"
+        ) from None
+    return torch.device(name)
+
+
+def augmentation(args):
+    """learning.augment.Augmentation of the options; --overfit sees unaugmented images."""
+    from learning.augment import Augmentation
+
+    if args.overfit:
+        return Augmentation(args.train_size, args.crop_size, scale_range=(1.0, 1.0), flip=False, jitter=0.0)
+    return Augmentation(args.train_size, args.crop_size, flip=args.hflip, jitter=args.colorjitter_factor)
+
+
+def mixing(args, data):
+    """Function of (images, labels, epoch, step): --copyblob, then --cutmix, whichever is asked for."""
+    from learning import keyed
+    from learning.mixing import blob_rules, copyblob, cutmix
+
+    rules = blob_rules(data.spec.BLOB_RULES, data.labels.names)
+
+    def mix(images, labels, epoch, step):
+        if args.copyblob:
+            images, labels = copyblob(images, labels, rules, keyed.generator(args.seed, keyed.COPYBLOB, epoch, step))
+        if args.cutmix:
+            images, labels = cutmix(images, labels, keyed.generator(args.seed, keyed.CUTMIX, epoch, step))
+        return images, labels
+
+    return mix
+
+
+def first_screen(args, data, surveys, run, parts):
+    """str: device, data, sizes, model, training, and where results go."""
+    import torch
+
+    from learning.augment import leaves_image
+
+    names = data.labels.names
+    counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
+    absent = [f"no {', '.join(s.absent(names))} in {split}" for split, s in surveys.items() if s.absent(names)]
+    detail = f"{torch.get_num_threads()} threads"
+    if parts.device.type == "cuda":
+        detail = torch.cuda.get_device_name(parts.device)
+        detail += f" x {torch.cuda.device_count()}, DataParallel" if parts.network is not parts.model else ""
+    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
+    sizes = {name: "x".join(map(str, getattr(args, name))) for name in ("train_size", "crop_size", "test_size")}
+    source_sizes = np.unique(surveys["train"].sizes, axis=0).tolist()
+    padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
+    extras = "".join(f" + {name}" for name in ("cutmix", "copyblob") if getattr(args, name))
+    steps = len(parts.train_batches)
+    lines = [
+        f"device    {parts.device} ({detail})",
+        f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
+        f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
+        *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
+        f"model     {args.model}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
+        + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
+        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {args.batch_size} x {steps} steps x "
+        f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
+        f"results   {run.path}",
+    ]
+    return "\n".join(lines)
+
+
+def write_options(args, data, run, device, external_weights):
+    """Write options.json: every option, and what else it takes to understand the run."""
+    import torch
+    import torchvision
+
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "torchvision": torchvision.__version__}
+    circumstances = {
+        "external weights": external_weights,
+        "data fingerprint": runlog.fingerprint(data),
+        "commit": runlog.source_commit(),
+        "versions": versions | {"numpy": np.__version__},
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    runlog.write_options(run.options, vars(args), circumstances)

@@ -1,0 +1,310 @@
+"""Score a folder of predictions as the Cityscapes benchmark does: class and category IoU and nIoU, and accuracies.
+
+`python evaluate.py --results RUN/results_val` prints the table and writes RUN/results.txt and RUN/results.json.
+Works on files alone and needs no torch.
+"""
+
+import json
+import math
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import options
+from helpers import scores
+from helpers.errors import InputError, exit_status
+from helpers.images import read_instances, read_label
+from learning.datasets import DATASETS, open_dataset
+
+# Lines of results.txt: the first five are the VIPriors challenge's.
+SUMMARY = {
+    "IoU Class": "mean_class_iou",
+    "iIoU Class": "mean_class_niou",
+    "IoU Category": "mean_category_iou",
+    "iIoU Category": "mean_category_niou",
+    "Accuracy": "accuracy",
+    "Accuracy Labelled Pixels": "labelled_accuracy",
+    "Mean Class Accuracy": "mean_class_accuracy",
+}
+
+
+def main(argv=None):
+    """Evaluate the predictions named on the command line.
+
+    Args:
+        argv: list of words; None for the process's own.
+
+    Raises:
+        InputError: wrong options, missing, unreadable or mismatched files, values that are no labels.
+    """
+    args = parse(argv)
+    results = Path(args.results)
+    results = results.resolve() if results.name in ("", "..") else results
+    dataset = find_dataset(args, results.parent)
+    split = {"results_test": "test", "results_train": "train"}.get(results.name, "val")
+    samples = labelled_samples(dataset, split)
+    predictions = find_predictions(results, samples)
+
+    confusions, matches = count_all(samples, predictions, dataset)
+    confusion = sum(confusions)
+    found = scores.evaluate(confusion, matches, dataset.labels)
+    print_scores(found, has_instances=matches is not None)
+
+    output = Path(args.output) if args.output else results.parent
+    about = {"dataset": dataset.name, "dataset_path": str(dataset.root), "split": split, "results": str(results)}
+    write(output / "results.txt", "".join(f"{name}: {found[key]!r}\n" for name, key in SUMMARY.items()))
+    write(output / "results.json", report(about, found, confusion, samples, confusions, dataset.labels))
+    print(f"{len(samples)} {split} images; wrote {output / 'results.txt'} and {output / 'results.json'}")
+
+
+def parse(argv):
+    """Options of the command line; those of baseline.py, which mean nothing here, pass with a line that says so.
+
+    Raises:
+        InputError: options that neither program knows.
+    """
+    parser = options.Parser(prog="evaluate.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--results", metavar="FOLDER", default="./baseline_run/results_val", help="predictions (default: %(default)s)")
+    add("--dataset", choices=tuple(DATASETS), help="data set format (default: the run's, else minicity)")
+    add("--dataset_path", "--minicity", metavar="FOLDER", help="its folder (default: the run's, else ./ and its name)")
+    add("--output", metavar="FOLDER", help="where results.txt and results.json go (default: the run folder)")
+    args, rest = parser.parse_known_args(argv)
+    _, unknown = options.build_parser().parse_known_args(rest)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        flags = " ".join(word.split("=")[0] for word in rest if word.startswith("--"))
+        _note(f"options of baseline.py without effect here: {flags}")
+    return args
+
+
+def find_dataset(args, run):
+    """The data set that was typed, else the one in the options of the folder `run`, else minicity in ./minicity.
+
+    Raises:
+        InputError: damaged options.json, no such data set.
+    """
+    stored = {} if args.dataset and args.dataset_path else _stored_options(run / "options.json")
+    name = args.dataset or stored.get("dataset") or "minicity"
+    return open_dataset(name, args.dataset_path or stored.get("dataset_path") or f"./{name}")
+
+
+def _stored_options(path):
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["options"]
+        if stored.get("dataset") in (None, *DATASETS) and isinstance(stored.get("dataset_path"), str | None):
+            return stored
+        reason = f"its dataset is none of {', '.join(DATASETS)}, or its dataset_path no text"
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise InputError(f"{path} is damaged ({reason}); restore it, or give both --dataset and --dataset_path")
+
+
+def labelled_samples(dataset, split):
+    """The samples of a split that can be scored.
+
+    Raises:
+        InputError: the split has no images, or no labels.
+    """
+    samples = tuple(sample for sample in dataset.split(split) if sample.label)
+    if not samples:
+        raise InputError(
+            f"the {split} images of {dataset.root} have no labels to score against ({dataset.name} data set); "
+            "evaluate the results of a labelled split, such as results_val"
+        )
+    return samples
+
+
+def find_predictions(results, samples):
+    """Paths of the predictions: NAME.png, or for Cityscapes names the only <city>_<sequence>_<frame>*.png.
+
+    Raises:
+        InputError: no such folder, or a folder of colour pictures; images with no prediction, or with several.
+    """
+    if not results.is_dir():
+        raise InputError(f"there is no folder {results}; predict first: python baseline.py --save_path RUN --predict")
+    if results.name.startswith("results_color"):
+        plain = results.name.replace("_color", "", 1)
+        raise InputError(f"{results} holds colour pictures; use {plain}, not {results.name}")
+    files = sorted(path.name for path in results.iterdir() if path.suffix == ".png")
+    exact, found, missing = set(files), [], []
+    for sample in samples:
+        expected = f"{sample.name}.png"
+        names = [expected] if expected in exact else _named_alike(sample.name, files)
+        if len(names) > 1:
+            raise InputError(f"several predictions for {sample.name} in {results}: {', '.join(names)}; keep one")
+        found += [results / name for name in names]
+        missing += [] if names else [sample]
+    if missing:
+        more = f" (nor for {len(missing) - 1} more of {len(samples)})" if len(missing) > 1 else ""
+        raise InputError(f"no prediction for {missing[0].image} in {results}{more}; expected {missing[0].name}.png")
+    return found
+
+
+def _named_alike(name, files):
+    key = name.removesuffix("_leftImg8bit")
+    if key == name:
+        return []
+    # A digit after the key is another frame, where the frame numbers are not padded with zeros.
+    return [file for file in files if file.startswith(key) and not file[len(key) :][:1].isdigit()]
+
+
+def count_all(samples, predictions, dataset):
+    """Count every pixel of every image, in threads: decoding, the larger part, lets other threads run.
+
+    Returns:
+        (list of int64 (n, n), int64 (k, 4) or None): the confusion matrix over label ids of each image, in the order of
+        `samples`, and the `scores.instance_matches` of all; None where instance maps are missing.
+
+    Raises:
+        InputError: names the first image, in the order of `samples`, that cannot be scored.
+    """
+    count = partial(count_image, dataset=dataset, with_instances=_has_instances(samples, dataset.labels))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        counted = threads.map(count, samples, predictions)
+        bar = tqdm(counted, total=len(samples), desc="evaluating", delay=1, leave=False, disable=None)
+        confusions, matches = zip(*bar, strict=True)
+    return list(confusions), None if matches[0] is None else np.concatenate(matches)
+
+
+def _has_instances(samples, table):
+    if not any(row.has_instances for row in table.rows):
+        return False
+    missing = [sample for sample in samples if sample.instances is None]
+    if 0 < len(missing) < len(samples):
+        # The nIoU of some images beside the IoU of all would pass for a score of the split.
+        _note(f"no nIoU: {len(missing)} of {len(samples)} images have no instance map, {missing[0].image} first")
+    return not missing
+
+
+def count_image(sample, path, dataset, with_instances):
+    """Compare the prediction in `path` with the truth of `sample`.
+
+    Returns:
+        (int64 (n, n), int64 (k, 4) or None): confusion matrix over label ids, and `scores.instance_matches`.
+
+    Raises:
+        InputError: unreadable files, different sizes, values that are no labels.
+    """
+    table = dataset.labels
+    truth, prediction = read_label(sample.label), _read_prediction(path)
+    _check_size(path, prediction, sample.label, truth)
+    values = scores.confusion_matrix(truth, prediction, 256)
+    truth_labels, known = table.decoder(dataset.encoding, "ids")
+    _check_values(sample.label, values.sum(1), known)
+    predicted_labels, known = table.decoder("ids", "ids")
+    _check_values(path, values.sum(0), known)
+    confusion = scores.merge(values, truth_labels, predicted_labels, len(table.rows))
+    if not with_instances:
+        return confusion, None
+    instances = read_instances(sample.instances)
+    _check_size(sample.instances, instances, sample.label, truth)
+    try:
+        return confusion, scores.instance_matches(instances, prediction, table)
+    except InputError as error:
+        raise InputError(f"{sample.instances}: {error}") from None
+
+
+def _read_prediction(path):
+    try:
+        return read_label(path)
+    except InputError:
+        with suppress(OSError, SyntaxError, Image.DecompressionBombError), Image.open(path) as image:
+            if len(image.getbands()) > 1:
+                raise InputError(f"{path} is a colour picture; use results_val, not results_color_val") from None
+        raise
+
+
+def _check_size(path, pixels, label, truth):
+    if pixels.shape != truth.shape:
+        size, expected = ("x".join(map(str, array.shape)) for array in (pixels, truth))
+        raise InputError(f"{path} is {size} pixels, but {label} is {expected}; both must have the same size")
+
+
+def _check_values(path, counts, known):
+    unknown = np.flatnonzero(counts * ~known)
+    if len(unknown):
+        also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
+        raise InputError(
+            f"{path} holds the value {unknown[0]} in {counts[unknown[0]]} pixels{also}, but labels here are "
+            f"0 .. {np.flatnonzero(known[:255])[-1]}, and 255 for void"
+        )
+
+
+def print_scores(found, has_instances):
+    """Print `scores.evaluate`'s dict in the benchmark's layout; nIoU is n/a where instances are not known."""
+    rule = "-" * 32
+    for title, kind in (("classes", "class"), ("categories", "category")):
+        iou, niou = found[f"{kind}_iou"], found[f"{kind}_niou"]
+        means = {"Score Average": (found[f"mean_{kind}_iou"], found[f"mean_{kind}_niou"])}
+        print(f"{title:<16} IoU      nIoU\n{rule}")
+        for rows in ({name: (iou[name], niou[name]) for name in iou}, means):
+            for name, (plain, weighted) in rows.items():
+                print(f"{name:<14}: {plain:5.3f}    {f'{weighted:5.3f}' if has_instances else '  n/a'}")
+            print(rule)
+        print()
+    print(f"accuracy of all pixels, void included: {found['accuracy']:.3f}")
+    print(f"accuracy of labelled pixels:           {found['labelled_accuracy']:.3f}")
+    print(f"mean accuracy of the classes:          {found['mean_class_accuracy']:.3f}")
+
+
+def report(about, found, confusion, samples, confusions, table):
+    """str: text of results.json, one line for each part; what is not a number is null.
+
+    Per image and class it has the TP, FP and FN pixels, from which the class IoU of any choice of images follows.
+    """
+    scored, images = scores.scored_rows(table), {}
+    for sample, counts in zip(samples, confusions, strict=True):
+        pixels = np.transpose(scores.pixel_counts(counts, scored)).tolist()
+        images[sample.name] = {
+            row.name: dict(zip(("tp", "fp", "fn"), pixels[row.id], strict=True)) for row in table.classes
+        }
+    parts = {
+        **about,
+        "num_images": len(samples),
+        "scores": _null_for_nan(found),
+        "confusion_matrix": {"labels": [row.name for row in table.rows], "rows_are_truth": confusion.tolist()},
+        "images": images,
+    }
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(part)}" for key, part in parts.items()) + "\n}\n"
+
+
+def _null_for_nan(value):
+    if isinstance(value, dict):
+        return {key: _null_for_nan(part) for key, part in value.items()}
+    return None if math.isnan(value) else value
+
+
+def write(path, text):
+    """Write a file as a whole or not at all, and make its folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise InputError(f"cannot write {path}: {error}; choose another folder with --output") from None
+
+
+def _note(text):
+    print(f"evaluate.py: note: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status("evaluate.py", main, None))

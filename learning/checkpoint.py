@@ -1,0 +1,139 @@
+"""Checkpoints: written whole or not at all, read without running code from them."""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers.errors import InputError
+
+# The tutorial's checkpoints hold its scores as numpy scalars; these types, and no others, may be built while reading.
+# numpy 1 wrote its scalars under another module name.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_SCALARS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, np.float64, np.dtypes.Float64DType]
+
+
+def save(state, path, previous=None):
+    """Write a checkpoint atomically: a temporary file, flushed to disk, then renamed.
+
+    Args:
+        state: dict of tensors, plain values and containers of them.
+        path: where it goes.
+        previous: where the checkpoint that was at `path` goes, or None to drop it.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; what was there before still is.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(f"cannot write {path}: {error}; make room or name another --save_path") from error
+
+
+def load(path):
+    """Read a checkpoint on the CPU, tensors and plain values only.
+
+    Returns:
+        dict; "model_state_dict" has names without `module.`.
+
+    Raises:
+        InputError: missing, no checkpoint, or one that holds more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no checkpoint {path}")
+    try:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} is no checkpoint of tensors and plain values, so it was not opened ({reason})"
+        ) from None
+    except Exception as error:  # a damaged file fails in torch's reader in many ways
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is no checkpoint, or is damaged: {reason}") from None
+    weights = state.get("model_state_dict", state) if isinstance(state, Mapping) else None
+    if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise InputError(f"{path} holds no model weights: expected a dict with model_state_dict")
+    state = dict(state) if "model_state_dict" in state else {}
+    state["model_state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
+    return state
+
+
+def unwrap(model):
+    """The model itself, without the wrapper that spreads it over GPUs; its weights carry no `module.`."""
+    return model.module if isinstance(model, torch.nn.DataParallel) else model
+
+
+def load_weights(model, state, path, architecture):
+    """Load all weights of a checkpoint.
+
+    Args:
+        model: torch.nn.Module, not wrapped.
+        state: what `load` returned.
+        path: its file, for messages.
+        architecture: dict of the options that decide the weights, such as {"model": ..., "norm": ..., "dataset": ...}.
+
+    Raises:
+        InputError: names the option that differs from the checkpoint's, or what does not fit.
+    """
+    stored = state.get("options") or {}
+    for name, value in architecture.items():
+        if name in stored and stored[name] != value:
+            raise InputError(f"{path} was trained with --{name} {stored[name]}, but --{name} is {value}")
+    expected, weights = model.state_dict(), state["model_state_dict"]
+    wrong = [name for name in expected if name in weights and weights[name].shape != expected[name].shape]
+    absent = [name for name in expected if name not in weights]
+    unknown = [name for name in weights if name not in expected]
+    if not (wrong or absent or unknown):
+        model.load_state_dict(weights)
+        return
+    options = " ".join(f"--{name} {value}" for name, value in architecture.items())
+    if wrong and not absent and not unknown:
+        shapes = [" x ".join(map(str, tensors[wrong[0]].shape)) for tensors in (weights, expected)]
+        detail = f"{wrong[0]} is {shapes[0]}, expected {shapes[1]} (another --dataset, so another number of classes?)"
+    else:
+        example = (absent or unknown)[0]
+        detail = f"{len(absent)} weights are missing and {len(unknown)} are unknown, such as {example}"
+    raise InputError(f"{path} does not fit {options}: {detail}")
+
+
+def load_pretrained(model, path):
+    """Load those weights of a file whose names and shapes fit.
+
+    Returns:
+        (list of str, list of str): names that were loaded, and names of the file that were skipped.
+
+    Raises:
+        InputError: not one weight fits.
+    """
+    weights, expected = load(path)["model_state_dict"], model.state_dict()
+    # A bare backbone, as torchvision publishes them, goes into the backbone.
+    if not any(name in expected for name in weights):
+        weights = {f"backbone.{name}": value for name, value in weights.items()}
+    fits = {k: v for k, v in weights.items() if k in expected and v.shape == expected[k].shape}
+    if not fits:
+        raise InputError(f"--pretrained {path}: not one of its {len(weights)} weights fits the model")
+    model.load_state_dict(fits, strict=False)
+    return list(fits), [name for name in weights if name not in fits]
+
+
+def file_hash(path):
+    """str: SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""One epoch of training, one of validation."""
+
+import torch
+
+from learning import keyed
+from learning.inference import enlarge, image_scores
+from learning.losses import mean
+from learning.optim import set_learning_rate
+
+
+def train_epoch(model, batches, mix, criterion, optimizer, rate_at, metrics, seed, epoch, report):
+    """Train on every batch of an epoch.
+
+    Whatever is random is a function of (seed, epoch, step), so the epoch does not depend on those before it.
+
+    Args:
+        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}.
+        batches: iterable of (float32 (B, 3, h, w), int64 (B, h, w)) on the model's device, as `learning.loaders.TrainBatches`.
+        mix: function of (images, labels, epoch, step) that returns images and labels; `learning.mixing`.
+        criterion: function of (outputs, labels) that returns (sum, weight); `learning.losses.build_criterion`.
+        optimizer: torch.optim.Optimizer.
+        rate_at: function of (epoch, step) that returns the learning rate.
+        metrics: `learning.metrics.EpochMetrics`; receives the loss and the predictions.
+        seed, epoch: with the step, decide what dropout draws.
+        report: function of (number of images, metrics), called after every step.
+    """
+    model.train()
+    for step, (images, labels) in enumerate(batches):
+        images, labels = mix(images, labels, epoch, step)
+        torch.manual_seed(keyed.torch_seed(seed, keyed.FORWARD, epoch, step))
+        outputs = model(images)
+        total, weight = criterion(outputs, labels)
+        optimizer.zero_grad(set_to_none=True)
+        mean(total, weight).backward()
+        set_learning_rate(optimizer, rate_at(epoch, step))
+        optimizer.step()
+        metrics.add_loss(total, weight)
+        metrics.add_prediction(outputs["out"].detach().argmax(1), labels)
+        report(len(images), metrics)
+
+
+@torch.inference_mode()
+def validate_epoch(model, batches, criterion, metrics, report):
+    """Score every image of a split against its label at the label's own size.
+
+    Args:
+        model, criterion, metrics, report: as for `train_epoch`.
+        batches: iterable of `learning.loaders.EvalBatch` with labels.
+
+    Returns:
+        list of (Sample, uint8 numpy (H, W)): the predictions of the first batch, train ids.
+    """
+    model.eval()
+    first = []
+    for index, batch in enumerate(batches):
+        scores = image_scores(model, batch.images)
+        for sample, score, label in zip(batch.samples, scores, batch.labels, strict=True):
+            score = enlarge(score, label.shape)
+            prediction = score.argmax(0)
+            metrics.add_loss(*criterion({"out": score[None]}, label[None].long()))
+            metrics.add_prediction(prediction, label)
+            if index == 0:
+                first.append((sample, prediction.to(torch.uint8).cpu().numpy()))
+        report(len(batch.samples), metrics)
+    return first

@@ -1,0 +1,190 @@
+"""Batches of Views, fed by worker processes; flip and colour are applied on the training device."""
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from helpers.errors import InputError
+from helpers.images import read_image, read_label
+from learning import keyed
+from learning.augment import draw_view, finish, view_sample, whole_view
+
+
+class EvalBatch(NamedTuple):
+    """A batch to validate or predict on.
+
+    Args:
+        images: float32 (B, 3, h, w) on the device, all of the test size.
+        labels: list of B uint8 (H, W) on the device, train ids at the source image's own size; None without labels.
+        sizes: list of B (H, W), the source images' sizes.
+        samples: list of B `learning.datasets.base.Sample`.
+    """
+
+    images: torch.Tensor
+    labels: list
+    sizes: list
+    samples: list
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How samples become batches, for every split alike.
+
+    Args:
+        decode: uint8 (256,), the train id of each value in the label files.
+        mean, std: RGB mean and standard deviation of the data set, 0 .. 1.
+        batch_size: images a batch.
+        device: where batches go.
+        workers: loader processes, never more than the machine has cores; 0 loads in the calling process.
+        pin_memory: page-locked memory for the copy to a GPU.
+    """
+
+    decode: np.ndarray
+    mean: tuple
+    std: tuple
+    batch_size: int
+    device: torch.device
+    workers: int = 0
+    pin_memory: bool = False
+
+    def loader(self, views, **batching):
+        """torch.utils.data.DataLoader of lists of items; its workers stay from epoch to epoch."""
+        workers = min(self.workers, os.cpu_count() or 1)
+        pin_memory = self.pin_memory and self.device.type == "cuda"
+        return DataLoader(
+            views,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            collate_fn=list,
+            **batching,
+        )
+
+    def stack(self, tensors):
+        """Tensors of one shape as a batch on the device."""
+        return torch.stack(tensors).to(self.device, non_blocking=self.pin_memory)
+
+
+class TrainBatches:
+    """Training batches: floor(N / B) an epoch (see `keyed.draw_order`), the same for any number of workers.
+
+    Args:
+        samples: sequence of `learning.datasets.base.Sample` with labels.
+        feed: Feed.
+        augmentation: learning.augment.Augmentation.
+        seed: of the order and the views.
+    """
+
+    def __init__(self, samples, feed, augmentation, seed):
+        self.feed = feed
+        self.draws = _EpochDraws(len(samples), feed.batch_size, seed)
+        views = _TrainViews(samples, feed.decode, augmentation, feed.mean, seed)
+        self.loader = feed.loader(views, batch_sampler=self.draws)
+
+    def __len__(self):
+        return len(self.draws)
+
+    def epoch(self, epoch):
+        """Batches of one epoch.
+
+        Yields:
+            (float32 (B, 3, h, w), int64 (B, h, w)): normalised images, labels with VOID, on the device.
+
+        Raises:
+            InputError: names a file that cannot be read.
+        """
+        self.draws.epoch = epoch
+        for items in self.loader:
+            images, labels, views = zip(*_raise_errors(items), strict=True)
+            yield finish(self.feed.stack(images), self.feed.stack(labels), views, self.feed.mean, self.feed.std)
+
+
+class EvalBatches:
+    """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
+
+    Args:
+        samples: sequence of `learning.datasets.base.Sample`, with labels or without.
+        feed: Feed.
+        size: (height, width) of the network's input.
+        with_labels: whether labels are read.
+    """
+
+    def __init__(self, samples, feed, size, with_labels=True):
+        self.feed, self.num_samples = feed, len(samples)
+        views = _WholeViews(samples, feed.decode if with_labels else None, size, feed.mean)
+        self.loader = feed.loader(views, batch_size=feed.batch_size)
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        """Yields `EvalBatch`es; raises `InputError` with the name of a file that cannot be read."""
+        for items in self.loader:
+            images, labels, samples, sizes = zip(*_raise_errors(items), strict=True)
+            whole = [whole_view(size) for size in sizes]
+            images, _ = finish(self.feed.stack(images), None, whole, self.feed.mean, self.feed.std)
+            labels = None if labels[0] is None else [label.to(self.feed.device) for label in labels]
+            yield EvalBatch(images, labels, list(sizes), list(samples))
+
+
+class _EpochDraws:
+    """Batch sampler whose keys are (epoch, draw): what a worker needs to know to draw a view."""
+
+    def __init__(self, num_samples, batch_size, seed):
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.epoch = 0
+
+    def __len__(self):
+        return max(1, self.num_samples // self.batch_size)
+
+    def __iter__(self):
+        for batch in keyed.draw_order(self.seed, self.epoch, self.num_samples, self.batch_size).tolist():
+            yield [(self.epoch, draw) for draw in batch]
+
+
+class _TrainViews(Dataset):
+    def __init__(self, samples, decode, augmentation, mean, seed):
+        self.samples, self.decode, self.augmentation, self.mean, self.seed = samples, decode, augmentation, mean, seed
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, key):
+        epoch, draw = key
+        sample = self.samples[draw % len(self.samples)]
+        try:
+            image, label = read_image(sample.image), self.decode[read_label(sample.label)]
+        except InputError as error:
+            return error
+        view = draw_view(keyed.generator(self.seed, keyed.VIEW, epoch, draw), label.shape, self.augmentation)
+        return *view_sample(image, label, view, self.augmentation.crop_size, self.mean), view
+
+
+class _WholeViews(Dataset):
+    def __init__(self, samples, decode, size, mean):
+        self.samples, self.decode, self.size, self.mean = samples, decode, size, mean
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        sample = self.samples[index]
+        try:
+            image = read_image(sample.image)
+            label = None if self.decode is None else torch.from_numpy(self.decode[read_label(sample.label)])
+        except InputError as error:
+            return error
+        size = image.shape[1:]
+        return view_sample(image, None, whole_view(size), self.size, self.mean)[0], label, sample, size
+
+
+def _raise_errors(items):
+    """The items of a batch, or the first mistake that a worker met: it travels as a value, so that it stays one line."""
+    for item in items:
+        if isinstance(item, InputError):
+            raise item
+    return items

@@ -1,0 +1,92 @@
+"""What happens to a batch: CutMix and CopyBlob, as tensor expressions on the batch's device."""
+
+import numpy as np
+import torch
+
+
+def cutmix(images, labels, rng):
+    """CutMix (Yun et al., arXiv 1905.04899) for dense labels: one box and one permutation for the batch.
+
+    lambda ~ Beta(1, 1); the box has sqrt(1 - lambda) of each side, a uniform centre, and is clipped to the image. Inside it
+    every image and label shows the sample that the permutation names.
+
+    Args:
+        images: float (B, 3, h, w).
+        labels: int64 (B, h, w).
+        rng: numpy.random.Generator.
+
+    Returns:
+        (float (B, 3, h, w), int64 (B, h, w)): new tensors.
+    """
+    batch, height, width = labels.shape
+    side = np.sqrt(1 - rng.beta(1.0, 1.0))
+    box_height, box_width = int(height * side), int(width * side)
+    centre_y, centre_x = rng.integers(height), rng.integers(width)
+    top, bottom = np.clip((centre_y - box_height // 2, centre_y - box_height // 2 + box_height), 0, height)
+    left, right = np.clip((centre_x - box_width // 2, centre_x - box_width // 2 + box_width), 0, width)
+    partner = torch.from_numpy(rng.permutation(batch)).to(images.device)
+    images, labels = images.clone(), labels.clone()
+    images[..., top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+    labels[..., top:bottom, left:right] = labels[partner, top:bottom, left:right]
+    return images, labels
+
+
+def copyblob(images, labels, rules, rng):
+    """CopyBlob, the tutorial's own: paste all pixels of a class onto the class they stand on in another image.
+
+    Each image receives from one other image of the batch (a random cycle through all of them). For each rule, the blob is
+    placed so that its top-left-most pixel (least row + column, then least row) falls on a random pixel of the ground class;
+    what falls outside is dropped. Blobs are taken from, and placed by, the images as they were before any paste; later rules
+    cover earlier ones.
+
+    Args:
+        images: float (B, 3, h, w), B at least 2.
+        labels: int64 (B, h, w) of train ids.
+        rules: list of (blob class, ground class), train ids.
+        rng: numpy.random.Generator.
+
+    Returns:
+        (float (B, 3, h, w), int64 (B, h, w)): new tensors.
+    """
+    batch, height, width = labels.shape
+    device = labels.device
+    cycle = rng.permutation(batch)
+    partner = np.empty(batch, np.int64)
+    partner[cycle] = np.roll(cycle, 1)
+    partner = torch.from_numpy(partner).to(device)
+    source_labels = labels[partner].flatten(1)  # (B, h*w)
+    source_images = images[partner].flatten(2)  # (B, 3, h*w)
+    rows = torch.arange(height, device=device)[:, None].expand(height, width).flatten()
+    columns = torch.arange(width, device=device).repeat(height)
+    corner_order = (rows + columns) * height + rows  # unique, so that the least is one pixel
+    mixed_images, mixed_labels = images.flatten(2), labels.flatten(1)
+    for blob, ground in rules:
+        is_blob, is_ground = source_labels == blob, labels.flatten(1) == ground
+        corner = torch.where(is_blob, corner_order, corner_order.max() + 1).argmin(1)  # (B,)
+        # The k-th ground pixel, k uniform: where the running count first exceeds k.
+        share = torch.from_numpy(rng.random(batch)).to(device, torch.float32)
+        running = is_ground.cumsum(1)
+        k = torch.minimum((share * running[:, -1]).long(), running[:, -1] - 1)
+        target = (running <= k[:, None]).sum(1).clamp(max=height * width - 1)
+        from_row = rows - (rows[target] - rows[corner])[:, None]  # (B, h*w): where each pixel would come from
+        from_column = columns - (columns[target] - columns[corner])[:, None]
+        inside = (from_row >= 0) & (from_row < height) & (from_column >= 0) & (from_column < width)
+        origin = torch.where(inside, from_row * width + from_column, 0)
+        pasted = inside & is_blob.gather(1, origin) & (is_ground.any(1) & is_blob.any(1))[:, None]
+        mixed_labels = torch.where(pasted, blob, mixed_labels)
+        brought = source_images.gather(2, origin[:, None].expand(-1, 3, -1))
+        mixed_images = torch.where(pasted[:, None], brought, mixed_images)
+    return mixed_images.view_as(images), mixed_labels.view_as(labels)
+
+
+def blob_rules(rules, names):
+    """The rules of a data set, by train id.
+
+    Args:
+        rules: dict of ground class name -> tuple of blob class names.
+        names: class names by train id.
+
+    Returns:
+        list of (blob class, ground class)
+    """
+    return [(names.index(blob), names.index(ground)) for ground, blobs in rules.items() for blob in blobs]

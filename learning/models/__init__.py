@@ -1,0 +1,29 @@
+"""Networks: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}, always from scratch."""
+
+import torch
+
+from learning.models.deeplab import deeplabv3_resnet50, deeplabv3_resnet101
+from learning.models.unet import UNet
+
+MODELS = {
+    "DeepLabv3_resnet50": deeplabv3_resnet50,
+    "DeepLabv3_resnet101": deeplabv3_resnet101,
+    "UNet": UNet,
+}
+
+
+def build_model(name, num_classes, norm, seed):
+    """A network with random initial weights.
+
+    Args:
+        name: a key of `MODELS`.
+        num_classes: C; void is no class.
+        norm: a key of `learning.models.norms.NORMS`.
+        seed: int from which alone the weights are drawn; torch's own random state is left as it was.
+
+    Returns:
+        torch.nn.Module on the CPU
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS[name](num_classes, norm)

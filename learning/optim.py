@@ -1,0 +1,32 @@
+"""The optimizer, and the learning rate as a pure function of the step."""
+
+import math
+
+import torch
+
+
+def build_optimizer(model, lr, momentum, weight_decay):
+    """SGD with momentum over all parameters of `model`."""
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def cosine_rate(step, total_steps, lr_init, warmup_steps=0):
+    """Learning rate of a step: linear warm-up, then a cosine from `lr_init` down to 0 (SGDR without restarts, arXiv 1608.03983).
+
+    Args:
+        step: 0 .. total_steps - 1.
+        warmup_steps: the rate of step s is lr_init * (s + 1) / warmup_steps before the cosine begins.
+
+    Returns:
+        float
+    """
+    if step < warmup_steps:
+        return lr_init * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return lr_init * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_learning_rate(optimizer, rate):
+    """Give every parameter group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,1 @@
+"""The MiniCity data set's own folder: programs that draw it, arrange it and look at it."""

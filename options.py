@@ -1,0 +1,252 @@
+"""Every option of baseline.py, its choices and its cross-checks. Imports nothing heavier than argparse."""
+
+import argparse
+import math
+
+from helpers.errors import InputError
+
+MODELS = ("DeepLabv3_resnet50", "DeepLabv3_resnet101", "UNet")
+NORMS = ("batch", "instance", "group", "evo", "evo_b0")
+LOSSES = ("ce", "weighted_ce", "focal")
+DATASETS = ("minicity", "camvid")
+
+# Options of one command, not of the run: neither read back from a run folder nor compared with it.
+PER_COMMAND = ("save_path", "weights", "predict", "mst", "dry_run", "device", "num_workers", "pin_memory")
+# What a resumed run may change; every other option means a different run.
+RESUMABLE = (*PER_COMMAND, "epochs", "dataset_path")
+# What decides the names and shapes of the weights.
+ARCHITECTURE = ("model", "norm", "dataset")
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake as an `InputError`, in one line and without the usage of fifty options."""
+
+    def error(self, message):
+        """Raise what the programs print and answer with status 2."""
+        raise InputError(f"{message} (see --help)")
+
+
+class Switch(argparse.Action):
+    """A boolean that takes `--x`, `--no-x` and `--x True|False`."""
+
+    def __init__(self, option_strings, dest, default=False, help=None):
+        names = [*option_strings, *(name.replace("--", "--no-", 1) for name in option_strings)]
+        super().__init__(names, dest, nargs="?", default=default, help=help)
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        words = {None: True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        key = value.lower() if value else None
+        if key not in words:
+            parser.error(f"argument {option_string}: {value!r} is neither True nor False")
+        if option_string.startswith("--no-") and value is not None:
+            parser.error(f"argument {option_string}: takes no value")
+        setattr(namespace, self.dest, words[key] is not option_string.startswith("--no-"))
+
+
+class Help(argparse.HelpFormatter):
+    """One spelling an option: `--x` for a switch, `--x H W` for a size; the negations stand in the epilogue."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=32)
+
+    def _format_action_invocation(self, action):
+        if isinstance(action, Switch):
+            return action.option_strings[0]
+        if isinstance(action, Size):
+            return f"{action.option_strings[0]} H W"
+        return super()._format_action_invocation(action)
+
+
+class Size(argparse.Action):
+    """HEIGHT WIDTH in pixels; one number is a square."""
+
+    def __init__(self, option_strings, dest, default=None, help=None):
+        super().__init__(option_strings, dest, nargs="+", type=int, default=default, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if len(values) > 2:
+            parser.error(f"argument {option_string}: got {len(values)} numbers, expected HEIGHT WIDTH or one number")
+        setattr(namespace, self.dest, values if len(values) == 2 else values * 2)
+
+
+def build_parser():
+    """The parser of baseline.py's command line.
+
+    Returns:
+        argparse.ArgumentParser: raises `InputError` for what it cannot parse.
+    """
+    parser = Parser(
+        prog="baseline.py",
+        description="Train semantic segmentation from scratch on little data, validate, and predict.",
+        epilog="Sizes are height and width in pixels; one number is a square. A switch takes --x, --no-x or --x True|False.",
+        usage="baseline.py [options]",
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+
+    run = parser.add_argument_group("run")
+    add = run.add_argument
+    add("--save_path", default="./baseline_run", metavar="FOLDER", help="run folder (default: %(default)s)")
+    add("--weights", metavar="FILE", help="checkpoint to resume from; with --predict, the weights to predict with")
+    add("--pretrained", metavar="FILE", help="start from these weights instead of from scratch")
+    add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")
+    add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
+    add("--seed", type=int, help="seed of every random choice (default: drawn and logged)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add("--dry_run", action=Switch, help="one step of everything at the real sizes: peak memory and expected duration")
+    add("--overfit", type=int, metavar="N", help="sanity check: train and validate on the same N images, unaugmented")
+
+    data = parser.add_argument_group("data")
+    add = data.add_argument
+    add("--dataset", choices=DATASETS, default="minicity", help="data set format (default: %(default)s)")
+    add("--dataset_path", metavar="FOLDER", help="its folder (default: ./ and the data set's name)")
+    add("--train_size", action=Size, help="image size before scaling (default: minicity 1024 2048, camvid 360 480)")
+    add("--crop_size", action=Size, help="training crop (default: minicity 768 768, camvid 360 480)")
+    add("--test_size", action=Size, help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
+    add("--dataset_mean", type=float, nargs=3, metavar="X", help="RGB mean, 0 .. 1 (default: the data set's)")
+    add("--dataset_std", type=float, nargs=3, metavar="X", help="RGB standard deviation (default: the data set's)")
+    add("--hflip", action=Switch, default=True, help="mirror half of the training images (default: on)")
+    add(
+        "--colorjitter_factor",
+        type=float,
+        default=0.3,
+        metavar="F",
+        help="colour jitter, 0 .. 1 (default: %(default)s)",
+    )
+    add("--cutmix", action=Switch, help="paste a box of another image of the batch")
+    add("--copyblob", action=Switch, help="paste rare objects onto the ground they stand on")
+    add(
+        "--num_workers",
+        type=int,
+        default=8,
+        metavar="N",
+        help="loader processes, at most one a core (default: %(default)s)",
+    )
+    add(
+        "--pin_memory", action=Switch, default=True, help="page-locked batches for faster copies to a GPU (default: on)"
+    )
+
+    model = parser.add_argument_group("model")
+    add = model.add_argument
+    add("--model", choices=MODELS, default=MODELS[0], help="network, without external weights (default: %(default)s)")
+    add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
+
+    training = parser.add_argument_group("training")
+    add = training.add_argument
+    add("--batch_size", type=int, default=4, metavar="N", help="images a step, over all devices (default: %(default)s)")
+    add("--epochs", type=int, default=200, metavar="N", help="passes over the training images (default: %(default)s)")
+    add(
+        "--lr_init",
+        type=float,
+        default=1e-2,
+        metavar="RATE",
+        help="first learning rate, falls as a cosine (default: %(default)s)",
+    )
+    add("--lr_momentum", type=float, default=0.9, metavar="M", help="momentum of SGD (default: %(default)s)")
+    add("--lr_weight_decay", type=float, default=1e-4, metavar="W", help="weight decay of SGD (default: %(default)s)")
+    add("--warmup_epochs", type=int, default=0, metavar="N", help="epochs of linear warm-up (default: %(default)s)")
+    add("--loss", choices=LOSSES, default="ce", help="cross entropy, class-weighted, or focal (default: %(default)s)")
+    add("--focal_gamma", type=float, default=2.0, metavar="G", help="exponent of the focal loss (default: %(default)s)")
+    return parser
+
+
+def parse(argv=None, stored=None):
+    """Options of a command line, over those of a run where there are any.
+
+    Args:
+        argv: words of the command line; None for the process's own.
+        stored: dict of a run's options, which stand wherever nothing was typed, but for `PER_COMMAND`.
+
+    Returns:
+        (argparse.Namespace, frozenset of str): all options, and the names of those that were typed.
+
+    Raises:
+        InputError: unknown or contradicting options, nonsense numbers.
+    """
+    parser = build_parser()
+    untyped = object()
+    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
+    parsed = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, untyped))))
+    typed = {name: value for name, value in parsed.items() if value is not untyped}
+    kept = {name: value for name, value in (stored or {}).items() if name in defaults and name not in PER_COMMAND}
+    if "weights" in typed and "pretrained" in typed and not typed.get("predict"):
+        raise InputError("--weights resumes a run, which brings its own weights: leave out --pretrained")
+    args = argparse.Namespace(**(defaults | kept | typed))
+    check(args)
+    return args, frozenset(typed)
+
+
+def refuse_changes(args, names, stored):
+    """Refuse options that differ from those a run was made with.
+
+    Args:
+        args: Namespace of the options now.
+        names: the options to compare.
+        stored: dict of the run's options; what it lacks is not compared.
+
+    Raises:
+        InputError: names the first option that differs, and both values.
+    """
+    for name in sorted(names):
+        if name in stored and getattr(args, name, None) != stored[name]:
+            now, then = (
+                " ".join(map(str, value)) if isinstance(value, list) else value
+                for value in (getattr(args, name, None), stored[name])
+            )
+            raise InputError(f"--{name} {now} differs from the run's {then}: leave it out, or start a new run")
+
+
+def check(args):
+    """Refuse numbers that mean nothing and combinations that cannot work.
+
+    Raises:
+        InputError: names the option, its value and what is possible.
+    """
+    for name, value in vars(args).items():
+        rule = _NUMBERS.get(name)
+        if rule and value is not None:
+            allowed, words = rule
+            values = value if isinstance(value, list) else [value]
+            if not all(math.isfinite(number) and allowed(number) for number in values):
+                shown = " ".join(str(number) for number in values)
+                raise InputError(f"--{name} {shown}: expected {words}")
+    for applies, message in _REFUSED:
+        if applies(args):
+            raise InputError(message)
+
+
+_SIZE = (lambda x: 16 <= x <= 16384, "16 .. 16384 pixels")
+_NUMBERS = {
+    "train_size": _SIZE,
+    "crop_size": _SIZE,
+    "test_size": _SIZE,
+    "seed": (lambda x: 0 <= x < 2**63, "0 .. 2**63 - 1"),
+    "overfit": (lambda x: x >= 1, "at least 1 image"),
+    "dataset_mean": (lambda x: 0 <= x <= 1, "numbers from 0 to 1"),
+    "dataset_std": (lambda x: 0 < x <= 1, "numbers above 0, up to 1"),
+    "colorjitter_factor": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    "num_workers": (lambda x: x >= 0, "0 or more"),
+    "batch_size": (lambda x: x >= 1, "at least 1"),
+    "epochs": (lambda x: x >= 1, "at least 1"),
+    "lr_init": (lambda x: x > 0, "a number above 0"),
+    "lr_momentum": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+    "lr_weight_decay": (lambda x: x >= 0, "0 or more"),
+    "warmup_epochs": (lambda x: x >= 0, "0 or more"),
+    "focal_gamma": (lambda x: x >= 0, "0 or more"),
+}
+
+_REFUSED = (
+    (
+        lambda a: (a.cutmix or a.copyblob) and a.batch_size < 2 and not a.predict,
+        "--cutmix and --copyblob mix the images of a batch: raise --batch_size to 2 or more, or leave them out",
+    ),
+    (
+        lambda a: a.overfit and (a.cutmix or a.copyblob),
+        "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
+    ),
+    (lambda a: a.predict and a.dry_run, "--dry_run already includes prediction: leave out --predict"),
+    (
+        lambda a: a.warmup_epochs >= a.epochs,
+        "--warmup_epochs must be smaller than --epochs: the learning rate would never fall",
+    ),
+)
