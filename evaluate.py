@@ -21,6 +21,7 @@ import options
 from helpers import scores
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
+from helpers.runlog import read_options, write_text
 from learning.datasets import DATASETS, open_dataset
 
 # Lines of results.txt: the first five are the VIPriors challenge's.
@@ -59,9 +60,12 @@ def main(argv=None):
 
     output = Path(args.output) if args.output else results.parent
     about = {"dataset": dataset.name, "dataset_path": str(dataset.root), "split": split, "results": str(results)}
-    write(output / "results.txt", "".join(f"{name}: {found[key]!r}\n" for name, key in SUMMARY.items()))
-    write(output / "results.json", report(about, found, confusion, samples, confusions, dataset.labels))
-    print(f"{len(samples)} {split} images; wrote {output / 'results.txt'} and {output / 'results.json'}")
+    texts = {
+        "results.txt": "".join(f"{name}: {found[key]!r}\n" for name, key in SUMMARY.items()),
+        "results.json": report(about, found, confusion, samples, confusions, dataset.labels),
+    }
+    write(output, texts)
+    print(f"{len(samples)} {split} images; wrote {' and '.join(str(output / name) for name in texts)}")
 
 
 def parse(argv):
@@ -92,22 +96,15 @@ def find_dataset(args, run):
     Raises:
         InputError: damaged options.json, no such data set.
     """
-    stored = {} if args.dataset and args.dataset_path else _stored_options(run / "options.json")
+    path = run / "options.json"
+    stored = {} if args.dataset and args.dataset_path else read_options(path)
     name = args.dataset or stored.get("dataset") or "minicity"
-    return open_dataset(name, args.dataset_path or stored.get("dataset_path") or f"./{name}")
-
-
-def _stored_options(path):
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["options"]
-        if stored.get("dataset") in (None, *DATASETS) and isinstance(stored.get("dataset_path"), str | None):
-            return stored
-        reason = f"its dataset is none of {', '.join(DATASETS)}, or its dataset_path no text"
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"{path} is damaged ({reason}); restore it, or give both --dataset and --dataset_path")
+    folder = args.dataset_path or stored.get("dataset_path") or f"./{name}"
+    if name not in tuple(DATASETS) or not isinstance(folder, str):
+        raise InputError(
+            f"{path} is damaged (dataset {name!r}, dataset_path {folder!r}); give --dataset and --dataset_path"
+        )
+    return open_dataset(name, folder)
 
 
 def labelled_samples(dataset, split):
@@ -285,21 +282,22 @@ def _null_for_nan(value):
     return None if math.isnan(value) else value
 
 
-def write(path, text):
-    """Write a file as a whole or not at all, and make its folder.
+def write(folder, texts):
+    """Write small files, each as a whole or not at all, and make their folder.
+
+    Args:
+        folder: Path.
+        texts: dict of file name -> text.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: they cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_text(folder / name, text)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise InputError(f"cannot write {path}: {error}; choose another folder with --output") from None
+        raise InputError(f"cannot write into {folder}: {error}; choose another folder with --output") from None
 
 
 def _note(text):

@@ -215,7 +215,7 @@ def check(args):
             raise InputError(message)
 
 
-_SIZE = (lambda x: 16 <= x <= 16384, "16 .. 16384 pixels")
+_SIZE = (lambda x: 64 <= x <= 16384, "64 .. 16384 pixels")
 _NUMBERS = {
     "train_size": _SIZE,
     "crop_size": _SIZE,

@@ -174,7 +174,7 @@ def distribution(labels, counts):
     order = np.argsort(-first.shares, kind="stable")
     figure = Figure(figsize=(5.6 * len(counts) + 1.2, 0.32 * len(order) + 1.5), dpi=130, layout="constrained")
     shares = np.stack([found.shares for found in counts.values()])
-    low = 10 ** np.floor(np.log10(shares[shares > 0].min(initial=1.0)))
+    low = 10 ** np.floor(np.log10(shares[shares > 0].min(initial=1.0) / 2))
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     colours = np.array([row.color for row in labels.classes])[order] / 255
     for panel, (split, found) in zip(panels, counts.items(), strict=True):
@@ -189,11 +189,12 @@ def distribution(labels, counts):
         panel.set_xlabel("labelled pixels, % (log scale); number of images with the class", fontsize=9)
         panel.set_xticks([tick for tick in 10.0 ** np.arange(-5, 3) if tick >= low])
         panel.xaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
         panel.grid(axis="x", color=_FAINT, zorder=0)
         panel.tick_params(labelsize=9, length=0)
         panel.spines[["top", "right", "left"]].set_visible(False)
     panels[0].set_yticks(np.arange(len(order)), [labels.names[index] for index in order])
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(order) - 0.4, -0.6)
     return figure
 
 
@@ -209,7 +210,7 @@ def sample_sheet(dataset, splits):
     height, width = next(iter(pairs.values()))[0][0].shape[:2]
     cell = 3.6, 3.6 * height / width
     figure = Figure(
-        figsize=(cell[0] * 2 * len(splits), (cell[1] + 0.24) * num_rows + 1.1), dpi=130, layout="constrained"
+        figsize=(cell[0] * 2 * len(splits), (cell[1] + 0.15) * num_rows + 1.1), dpi=130, layout="constrained"
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(num_rows, 2 * len(splits), squeeze=False)

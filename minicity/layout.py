@@ -52,7 +52,9 @@ def new_data_set(output):
         for name in (LABELS, IMAGES):  # images last: without them there is no data set
             (partial / name).rename(output / name)
     except OSError as error:
-        raise InputError(f"cannot write to {output}: {error}; make room there, or name another --output") from None
+        raise InputError(
+            f"cannot build the data set in {output}: {error}; make room there, or name another --output"
+        ) from None
     finally:
         if partial:
             shutil.rmtree(partial, ignore_errors=True)

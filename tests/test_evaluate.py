@@ -174,7 +174,7 @@ def test_output_folder_is_made(city, capsys):
 def test_output_that_cannot_be_a_folder(city, capsys):
     Path("taken").write_text("")
     assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val", "--output", "taken"]) == 2
-    assert "cannot write taken" in capsys.readouterr().err
+    assert "cannot write into taken" in capsys.readouterr().err
     assert Path("taken").read_text() == ""
 
 

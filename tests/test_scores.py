@@ -128,6 +128,13 @@ def test_instance_matches_by_hand():
     ]
 
 
+def test_instances_begin_above_1000():
+    rows = (Label("void", 0, 255, "void", False, True, (0, 0, 0)), Label("a", 1, 0, "x", True, False, (1, 0, 0)))
+    table = LabelTable(rows, mean_instance_size={"a": 2.0})
+    instances = np.array([[1, 1000, 1001, 1001]], np.int32)
+    assert scores.instance_matches(instances, np.ones((1, 4), np.uint8), table).tolist() == [[1, 2, 2, 2]]
+
+
 def test_no_instances_no_matches():
     empty = scores.instance_matches(np.full((2, 2), 24, np.int32), np.zeros((2, 2), np.uint8), CITYSCAPES)
     assert empty.shape == (0, 4)

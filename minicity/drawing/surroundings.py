@@ -1,113 +1,12 @@
-"""What a street runs through: sky, ground, buildings, walls, fences, hedges and trees."""
+"""What a street runs between: houses, walls, fences, hedges and trees."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from minicity.canvas import noise
-
-FACADES = (
-    *((196, 180, 150), (214, 204, 184), (150, 150, 150), (152, 92, 72), (186, 142, 92), (178, 148, 138)),
-    *((225, 222, 215), (160, 168, 150), (140, 152, 166), (118, 84, 70), (205, 188, 130), (98, 98, 102)),
-)
-ROOFS = ((112, 62, 50), (70, 70, 76), (92, 84, 80), (130, 78, 60))
-GREENS = ((66, 92, 38), (84, 104, 42), (52, 78, 40), (98, 104, 52), (74, 86, 58), (118, 100, 48))
-
-
-def pick(rng, options):
-    """One of a sequence."""
-    return options[int(rng.integers(len(options)))]
-
-
-def vary(rng, colour, amount=14):
-    """A colour near another, float tuple."""
-    shift = rng.normal(0, amount)
-    return tuple(min(250.0, max(8.0, channel + shift + rng.normal(0, amount / 3))) for channel in colour)
-
-
-def sky(canvas, rng):
-    """The whole picture becomes sky, with a gradient and clouds."""
-    height, width = canvas.camera.size
-    light = canvas.light
-    horizon = max(1.0, canvas.camera.horizon)
-    up = np.clip(1 - np.arange(height, dtype=np.float32) / np.float32(horizon), 0, 1)[:, None]
-    stretch = 160 / horizon
-    rows, columns = np.arange(height)[:, None] * stretch * 1.6, np.arange(width)[None, :] * stretch * 0.45
-    cover = noise(columns + rng.integers(512), rows + rng.integers(512), slope=1.6)
-    clouds = np.clip(cover * rng.uniform(0, 0.6) + rng.uniform(-0.6, 0.5), 0, 1)[..., None]
-    zenith, haze = np.array(light.zenith, np.float32), np.array(light.haze, np.float32)
-    colours = haze + (zenith - haze) * (up**0.8)[..., None]
-    bright = np.minimum(255, haze * 1.06 + 6)
-    mixed = colours * (1 - clouds) + bright * clouds
-    canvas.paste(0, 0, np.clip(mixed, 0, 255).astype(np.uint8), canvas.thing("sky"))
-
-
-class Strip(NamedTuple):
-    """A strip of ground along the street: its class, its right edge metres right of the road's middle, its colour."""
-
-    name: str
-    edge: float
-    colour: tuple
-
-
-def ground(canvas, rng, street):
-    """Everything below the horizon: the street's strips, its crossings, markings, kerbs, paving and shade."""
-    first, x, z, depth = canvas.camera.ground()
-    if first >= canvas.camera.size[0]:
-        return
-    side = x - street.centre(z)
-    strip = np.digitize(side, [strip.edge for strip in street.strips[:-1]]).astype(np.uint8)
-    inside = (side > street.left) & (side < street.right)
-    for start, end in street.crossings:
-        strip[(z > start) & (z < end) & ~inside] = street.road
-    colours = np.array([strip.colour for strip in street.strips], np.float32)[strip]
-    names = np.array([strip.name for strip in street.strips])
-    detail = np.clip(16 / depth, 0, 1)  # fine patterns would flicker far away
-    grain = noise(x * 22 + 900, z * 22 + 900) * (0.05 + street.roughness[strip] * detail)
-    stains = noise(x * 3.1 + 77, z * 0.9 + 300) * 0.06
-    colours *= (1 + grain + stains)[..., None]
-    paved = names[strip] == "sidewalk"
-    joints = ((x % street.paving < 0.05) | (z % street.paving < 0.05)) & paved
-    colours *= 1 - (0.22 * detail * joints)[..., None]
-    colours += (_markings(street, side, z) & (strip == street.road))[..., None] * np.float32(street.paint)
-    for edge in street.kerbs:
-        kerb = (np.abs(side - edge) < 0.13) & ~_at_crossing(street, z)
-        colours += kerb[..., None] * np.float32(34)
-    for rail in street.rails:
-        colours[np.abs(side - rail) < 0.06] = (88, 84, 82)
-    colours = _in_sunlight(canvas.light, street, colours, side, x, z)
-    numbers = np.array([canvas.thing(strip.name) for strip in street.strips], np.int32)[strip]
-    canvas.paste(first, 0, canvas.light.fade(colours, depth), numbers)
-
-
-def _at_crossing(street, z):
-    found = np.zeros(z.shape, bool)
-    for start, end in street.crossings:
-        found |= (z > start) & (z < end)
-    return found
-
-
-def _markings(street, side, z):
-    """bool: painted lines, dashed between lanes, solid at the edges, and zebra crossings."""
-    lines = np.zeros(side.shape, bool)
-    for lane in street.lane_lines:
-        lines |= (np.abs(side - lane) < 0.09) & (z % 9 < 4)
-    for lane in street.solid_lines:
-        lines |= np.abs(side - lane) < 0.08
-    lines &= ~_at_crossing(street, z)
-    for start in street.zebras:
-        lines |= (z > start) & (z < start + 3) & (side % 1.0 < 0.5)
-    return lines
-
-
-def _in_sunlight(light, street, colours, side, x, z):
-    """Lit ground: the sun's part is missing where the houses' shadow lies, and dappled under trees."""
-    sun, ambient = np.array(light.factor((0, 1, 0)), np.float32), np.array(light.ambient, np.float32)
-    edge = street.shade_edge + np.float32(1.5) * np.sign(noise(z * 1.2 + 40, 0 * z))
-    shaded = (side < edge) if street.shade_from_left else (side > edge)
-    dapple = noise(x * 9 + 15, z * 5 + 15) + street.dapple > 1.6
-    return colours * np.where((shaded | dapple)[..., None], ambient, sun)
+from minicity.drawing.canvas import noise
+from minicity.drawing.colours import FACADES, GREENS, ROOFS, pick, vary
 
 
 class Style(NamedTuple):
@@ -204,7 +103,7 @@ def _facade(canvas, rng, style, number, start, end, normal, bottom=0.0):
     canvas.paste(plane.top, plane.left, canvas.light.fade(colours, plane.depth[None]), number, owned)
 
 
-def wall(canvas, rng, start, end, normal):
+def wall(canvas, rng, start, end, way):
     """A free-standing wall: plaster, concrete panels or bricks, with a coping on top."""
     height = rng.uniform(1.3, 3.4)
     plane = canvas.camera.plane(start, end, 0, height)
@@ -225,7 +124,7 @@ def wall(canvas, rng, start, end, normal):
     stain = noise(along * 8 + 70, up * 8) * 0.07 - 0.18 * np.exp(-up * 3)
     colours *= (1 + stain)[..., None]
     colours[up > height - 0.14] *= 1.2
-    colours *= np.array(canvas.light.factor(normal), np.float32)
+    colours *= np.array(canvas.light.factor((-way, 0, 0)), np.float32)
     owned = (up >= 0) & (up < height)
     canvas.paste(plane.top, plane.left, canvas.light.fade(colours, plane.depth[None]), number, owned)
 
@@ -303,9 +202,9 @@ def tree(canvas, rng, place, height):
         return
     across = (np.arange(left, right, dtype=np.float32)[None, :] - np.float32(u)) / np.float32(half[0])
     upward = (np.float32(v) - np.arange(top, bottom, dtype=np.float32)[:, None]) / np.float32(half[1])
-    clumps = noise(across * 70 + 600 + offset, upward * 70 + 600 + offset, slope=1.6)
+    clumps = noise(across * 70 + 600 + offset, upward * 70 + 600 + offset, slope=1.2)
     leaves = noise(across * half[0] / scale * 24 + 600 + offset, upward * half[1] / scale * 24 + 600)
-    owned = across**2 + upward**2 < 0.72 + 0.2 * clumps + 0.04 * leaves
+    owned = across**2 + upward**2 < 0.7 + 0.22 * clumps + 0.04 * leaves
     painted = owned & (leaves + clumps > rng.uniform(-3.2, -1.6))
     sun = canvas.light.direction
     tone = 0.68 + 0.22 * leaves + 0.15 * clumps + 0.22 * (upward + across * sun[0])

@@ -19,7 +19,7 @@ _IDS = {row.name: row.id for row in CITYSCAPES.rows}
 _TILE = 512  # period of the noise, a power of two
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _noise_tile(slope):
     """float32 (512, 512): periodic noise, mean 0 and standard deviation 1, its amplitudes falling as 1 / f^slope."""
     generator = np.random.Generator(np.random.Philox(key=[0, 0x7E87]))
@@ -35,7 +35,7 @@ def noise(x, y, slope=0.9):
 
     Args:
         x, y: float or int arrays.
-        slope: 0.9 is the grain of surfaces, 1.6 the softness of clouds.
+        slope: 0.9 is the grain of surfaces, 1.2 clumps of leaves, 1.6 the softness of clouds.
 
     Returns:
         float32 array, mean 0, standard deviation 1.
@@ -151,16 +151,23 @@ class Light:
     reach: float
     zenith: tuple
 
+    @property
+    def is_sunny(self):
+        """Whether the sun is strong enough for shadows with edges."""
+        return sum(self.sun) > 1.2
+
     def factor(self, normal, lit=True):
         """RGB factors on a surface with that unit normal; `lit` is False in the shadow."""
-        facing = max(0.0, sum(n * d for n, d in zip(normal, self.direction, strict=True))) if lit else 0.0
-        return tuple(ambient + sun * facing for ambient, sun in zip(self.ambient, self.sun, strict=True))
+        (x, y, z), (sun_x, sun_y, sun_z) = normal, self.direction
+        facing = max(0.0, x * sun_x + y * sun_y + z * sun_z) if lit else 0.0
+        return [ambient + sun * facing for ambient, sun in zip(self.ambient, self.sun, strict=True)]
 
     def tone(self, colour, depth, normal=(0.0, 0.7, -0.7), lit=True):
         """The RGB tuple of ints that the camera sees of a flat surface."""
         clear = math.exp(-depth / self.reach)
-        seen = zip(colour, self.factor(normal, lit), self.haze, strict=True)
-        return tuple(min(255, max(0, round(c * f * clear + h * (1 - clear)))) for c, f, h in seen)
+        terms = zip(colour, self.factor(normal, lit), self.haze, strict=True)
+        red, green, blue = [int(albedo * factor * clear + haze * (1 - clear)) for albedo, factor, haze in terms]
+        return min(255, max(0, red)), min(255, max(0, green)), min(255, max(0, blue))
 
     def fade(self, colours, depth):
         """Put the haze over lit colours.

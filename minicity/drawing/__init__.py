@@ -1,0 +1,1 @@
+"""The parts of the drawn street scenes; `minicity.scene` puts them together."""

@@ -1,0 +1,29 @@
+"""Runs the programs in-process, as a command line would."""
+
+import baseline
+import evaluate
+from helpers.errors import exit_status
+
+SMALL = ["--model", "UNet", "--train_size", "64", "--crop_size", "64", "--test_size", "64", "--batch_size", "2"]
+SMALL += ["--num_workers", "0", "--device", "cpu"]
+
+
+def train(folder, dataset, *words, name="camvid"):
+    """Exit status of a small training run of baseline.py."""
+    where = ["--save_path", str(folder), "--dataset", name, "--dataset_path", str(dataset)]
+    return exit_status("baseline.py", baseline.main, [*where, *SMALL, *map(str, words)])
+
+
+def run_baseline(*words):
+    """Exit status of baseline.py."""
+    return exit_status("baseline.py", baseline.main, list(map(str, words)))
+
+
+def run_evaluate(*words):
+    """Exit status of evaluate.py."""
+    return exit_status("evaluate.py", evaluate.main, list(map(str, words)))
+
+
+def snapshot(folder):
+    """dict: relative path of every file below a folder -> its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -1,0 +1,27 @@
+"""Settings of the whole test run and tiny data sets made in tmp_path."""
+
+import os
+
+import pytest
+from tiny import make_camvid, make_minicity
+
+os.environ.setdefault("MPLCONFIGDIR", os.path.join(os.path.dirname(__file__), ".matplotlib"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads():
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """Folder of a CamVid-like data set: 5 train, 3 val, 2 test images of 48x64 pixels."""
+    return make_camvid(tmp_path / "camvid")
+
+
+@pytest.fixture
+def minicity(tmp_path):
+    """Folder of a MiniCity-like data set: 5 train, 3 val, 2 test images of 48x96 pixels."""
+    return make_minicity(tmp_path / "minicity")
