@@ -105,20 +105,24 @@ def read_options(path):
     if not Path(path).is_file():
         return {}
     try:
-        options = json.loads(Path(path).read_text())["options"]
+        options = json.loads(Path(path).read_text(encoding="utf-8"))["options"]
         if isinstance(options, dict):
             return options
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(f"{path} is damaged: it is not the options.json of a run; remove it and type the options")
+        reason = "it has no options"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise InputError(f"{path} is damaged ({reason}); restore it, or remove it and type every option of the run")
 
 
 def write_text(path, text):
     """Write a small file atomically: a temporary file in its folder, then renamed."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_options(path, options, circumstances):

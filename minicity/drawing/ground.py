@@ -33,32 +33,40 @@ def ground(canvas, rng, street):
     strip[crossing & ((side < -street.edge[-1]) | (side > street.edge[1]))] = street.road
     colours = np.array([strip.colour for strip in street.strips], np.float32)[strip]
     names = np.array([strip.name for strip in street.strips])
+    # patterns lie elsewhere in every image
+    x, z_pattern = x + np.float32(rng.uniform(200, 400)), z + np.float32(rng.uniform(0, 200))
     detail = np.clip(16 / depth, 0, 1)  # fine patterns would flicker far away
-    grain = noise(x * 22 + 900, z * 22 + 900) * (0.05 + street.roughness[strip] * detail)
-    stains = noise(x * 3.1 + 77, z * 0.9 + 300) * 0.06
+    grain = noise(x * 22, z_pattern * 22) * (0.05 + street.roughness[strip] * detail)
+    stains = noise(x * 3.1, z_pattern * 0.9) * 0.06
     colours *= (1 + grain + stains)[..., None]
     paved = names[strip] == "sidewalk"
-    joints = ((x % street.paving < 0.05) | (z % street.paving < 0.05)) & paved
+    joints = ((x % street.paving < 0.05) | (z_pattern % street.paving < 0.05)) & paved
     colours *= 1 - (0.22 * detail * joints)[..., None]
-    colours += (_markings(street, side, z, crossing) & (strip == street.road))[..., None] * np.float32(street.paint)
+    lines = _dashes(street, side, z_pattern) & ~crossing | _zebras(street, side, z)
+    colours += (lines & (strip == street.road))[..., None] * np.float32(street.paint)
     for way, edge in street.edge.items():
         kerb = (np.abs(side - way * edge) < 0.13) & ~crossing
         colours += kerb[..., None] * np.float32(34)
     for rail in street.rails:
         colours[np.abs(side - rail) < 0.06] = (88, 84, 82)
-    colours = _in_sunlight(canvas.light, street, colours, side, x, z)
+    colours = _in_sunlight(canvas.light, street, colours, side, x, z_pattern)
     numbers = np.array([canvas.thing(strip.name) for strip in street.strips], np.int32)[strip]
     canvas.paste(first, 0, canvas.light.fade(colours, depth), numbers)
 
 
-def _markings(street, side, z, crossing):
-    """bool: painted lines, dashed between lanes, solid at the edges, and zebra crossings."""
+def _dashes(street, side, z):
+    """bool: painted lines, dashed between lanes, solid at the edges."""
     lines = np.zeros(side.shape, bool)
     for lane in street.lane_lines:
         lines |= (np.abs(side - lane) < 0.09) & (z % 9 < 4)
     for lane in street.solid_lines:
         lines |= np.abs(side - lane) < 0.08
-    lines &= ~crossing
+    return lines
+
+
+def _zebras(street, side, z):
+    """bool: zebra crossings."""
+    lines = np.zeros(side.shape, bool)
     for start in street.zebras:
         lines |= (z > start) & (z < start + 3) & (side % 1.0 < 0.5)
     return lines
@@ -67,7 +75,7 @@ def _markings(street, side, z, crossing):
 def _in_sunlight(light, street, colours, side, x, z):
     """Lit ground: the sun's part is missing where the houses' shadow lies, and dappled under trees."""
     sun, ambient = np.array(light.factor((0, 1, 0)), np.float32), np.array(light.ambient, np.float32)
-    edge = street.shade_edge + np.float32(1.5) * np.sign(noise(z * 1.2 + 40, 0 * z))
+    edge = street.shade_edge + np.float32(1.5) * np.sign(noise(z * 1.2, 0 * z))
     shaded = (side < edge) if street.shade_from_left else (side > edge)
-    dapple = noise(x * 9 + 15, z * 5 + 15) + street.dapple > 1.6
+    dapple = noise(x * 9, z * 5) + street.dapple > 1.6
     return colours * np.where((shaded | dapple)[..., None], ambient, sun)

@@ -69,7 +69,7 @@ def person(canvas, rng, place, number=None):
         canvas.limb(
             place.at(side * 0.11 * k, 0.05, step), place.at(side * 0.11 * k, 0.05, step + 0.16), 0.05, TYRE, number, lit
         )
-    _torso(canvas, rng, place, k, (0.92, 1.38), (0, 0), coat, number, -stride)
+    _torso(canvas, place, k, coat, number, -stride)
     _head(canvas, place, 1.62 * k, 0.02, skin, hair, number)
     if rng.random() < 0.25:
         canvas.limb(
@@ -77,22 +77,17 @@ def person(canvas, rng, place, number=None):
         )
 
 
-def _torso(canvas, rng, place, k, heights, forwards, coat, number, swing):
-    """Chest, shoulders and hanging arms."""
-    low, high = (height * k for height in heights)
-    back, front = forwards
+def _torso(canvas, place, k, coat, number, swing):
+    """Chest and hanging arms of a person of `k` times 1.75 m; `swing` is how far the hands are from the hips."""
+    low, high = 0.92 * k, 1.38 * k
     dark = tuple(0.86 * channel for channel in coat)
     for side in (-1, 1):
-        shoulder = place.at(side * 0.2 * k, high, front)
-        elbow = place.at(side * 0.27 * k, high - 0.3 * k, front + side * swing * 0.4)
+        shoulder = place.at(side * 0.2 * k, high, 0)
+        elbow = place.at(side * 0.27 * k, high - 0.3 * k, side * swing * 0.4)
         canvas.limb(shoulder, elbow, 0.06 * k, dark, number, place.lit)
-        canvas.limb(
-            elbow, place.at(side * 0.26 * k, high - 0.55 * k, front + side * swing), 0.05 * k, dark, number, place.lit
-        )
+        canvas.limb(elbow, place.at(side * 0.26 * k, high - 0.55 * k, side * swing), 0.05 * k, dark, number, place.lit)
     for side in (-0.08, 0.08):
-        canvas.limb(
-            place.at(side * k, low, back), place.at(side * 1.25 * k, high, front), 0.125 * k, coat, number, place.lit
-        )
+        canvas.limb(place.at(side * k, low, 0), place.at(side * 1.25 * k, high, 0), 0.125 * k, coat, number, place.lit)
 
 
 def _head(canvas, place, height, forward, skin, hair, number):

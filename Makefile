@@ -1,0 +1,45 @@
+# Each target sets up .venv by itself on a machine with Python 3.10+ and make. PYTHON=... chooses another interpreter,
+# DEMO=... another folder for the demo.
+PYTHON ?= python3
+DEMO ?= demo
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/.installed
+	@test ! -e $(DEMO) || { echo "$(DEMO) exists: remove it first, or choose another folder: make demo DEMO=folder"; exit 2; }
+	$(RUN) -m minicity.synthesize --output $(DEMO)/minicity --size 128 256 --num_train 120 --num_val 16 --num_test 4
+	$(RUN) baseline.py --dataset_path $(DEMO)/minicity --save_path $(DEMO)/run --model UNet --train_size 128 256 \
+	    --crop_size 96 192 --test_size 128 256 --batch_size 8 --epochs 12 --lr_init 0.02 --mst --seed 1
+	$(RUN) evaluate.py --results $(DEMO)/run/results_val
+	@echo
+	@echo "Look at:"
+	@echo "  $(DEMO)/run/learning_curve.png         loss, accuracy and mIoU over the epochs"
+	@echo "  $(DEMO)/run/images/train_batch.png     what the network really saw"
+	@echo "  $(DEMO)/run/results_color_val/         inputs and predictions in colour"
+
+test: $(VENV)/.installed-dev
+	$(RUN) -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
