@@ -1,4 +1,8 @@
-"""Train semantic segmentation from scratch, validate, and predict: the table of contents of the program."""
+"""Train semantic segmentation from scratch, validate, and predict: the table of contents of the program.
+
+Imports wait until they are needed: `--help` and typing mistakes are answered before numpy is imported, and whatever can be wrong
+with files and folders before torch is, which alone takes seconds.
+"""
 
 import math
 import shutil
@@ -8,13 +12,14 @@ import time
 from pathlib import Path
 
 import options
-from build import Parts, first_screen, prepare, write_options
-from helpers import results, runlog, scores
 from helpers.errors import InputError, exit_status
 
 
 def main(argv=None):
     """Run baseline.py on the words of a command line and return the exit status."""
+    options.parse(argv)
+    from build import prepare
+
     args, data, surveys, run = prepare(argv)
     import torch
 
@@ -37,7 +42,8 @@ def main(argv=None):
 
 def train(args, data, surveys, run):
     """Train, validate after every epoch, keep the best weights, and predict the validation images with them."""
-    from helpers import plots
+    from build import Parts, first_screen, write_options
+    from helpers import plots, runlog
     from learning import checkpoint
     from learning.learner import train_epoch, validate_epoch
 
@@ -129,6 +135,7 @@ def restore(args, parts, run):
     Returns:
         (int, dict, float or None, str): first epoch, history so far, best mIoU so far, external weights.
     """
+    from helpers import runlog
     from learning import checkpoint
 
     if not args.weights:
@@ -164,6 +171,7 @@ def improves(miou, best):
 
 def predict(args, data, run):
     """Predict the validation and the test images with the best weights of the run, or with --weights."""
+    from build import Parts
     from learning import checkpoint
 
     parts = Parts(args, data, {})
@@ -178,6 +186,7 @@ def predict(args, data, run):
 
 def predict_split(args, data, split, parts, run):
     """Write results_SPLIT (label ids) and results_color_SPLIT, in place of those of before."""
+    from helpers import results, runlog
     from learning import inference
 
     batches = parts.eval_batches(split, with_labels=False)
@@ -193,6 +202,8 @@ def predict_split(args, data, split, parts, run):
 
 def dry_run(args, data, surveys, run):
     """Go once through everything at the real sizes and say what it takes; nothing is kept."""
+    from build import Parts, first_screen
+    from helpers import runlog, scores
     from learning import checkpoint, inference
     from learning.learner import train_epoch, validate_epoch
 

@@ -45,18 +45,17 @@ def learning_curve(history, path):
 
 
 def sheet(rows, path, width=1600):
-    """Save pictures of one size as a grid, shrunk to at most `width` pixels.
+    """Save pictures of one size as a grid of about `width` pixels: shrunk, or magnified by a whole number.
 
     Args:
         rows: list of lists of uint8 (h, w, 3), all of the same size.
         path: PNG file.
     """
     grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
-    scale = min(1.0, width / grid.shape[1])
-    image = Image.fromarray(grid)
-    if scale < 1:
-        image = image.resize((width, math.ceil(grid.shape[0] * scale)), Image.Resampling.LANCZOS)
-    image.save(path)
+    scale = width / grid.shape[1]
+    scale, method = (int(scale), Image.Resampling.NEAREST) if scale >= 1 else (scale, Image.Resampling.LANCZOS)
+    size = [math.ceil(length * scale) for length in (grid.shape[1], grid.shape[0])]
+    Image.fromarray(grid).resize(size, method).save(path)
 
 
 def train_batch(images, labels, mean, std, palette, path, most=8):

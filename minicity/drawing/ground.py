@@ -77,5 +77,5 @@ def _in_sunlight(light, street, colours, side, x, z):
     sun, ambient = np.array(light.factor((0, 1, 0)), np.float32), np.array(light.ambient, np.float32)
     edge = street.shade_edge + np.float32(1.5) * np.sign(noise(z * 1.2, 0 * z))
     shaded = (side < edge) if street.shade_from_left else (side > edge)
-    dapple = noise(x * 9, z * 5) + street.dapple > 1.6
+    dapple = noise(x * 9, z * 5, slope=1.2) + street.dapple > 1.6
     return colours * np.where((shaded | dapple)[..., None], ambient, sun)

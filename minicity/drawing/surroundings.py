@@ -121,7 +121,7 @@ def wall(canvas, rng, start, end, way):
         colours *= (1 + brick - 0.25 * joint * np.clip(9 / plane.depth, 0, 1))[..., None]
     elif kind == 1:
         colours *= (1 - 0.2 * (along % 2.4 < 0.09))[..., None]
-    stain = noise(along * 8 + 70, up * 8) * 0.07 - 0.18 * np.exp(-up * 3)
+    stain = noise(along * 8 + 70, up * 8) * 0.07 - 0.18 * np.exp(-3 * np.maximum(up, 0))
     colours *= (1 + stain)[..., None]
     colours[up > height - 0.14] *= 1.2
     colours *= np.array(canvas.light.factor((-way, 0, 0)), np.float32)

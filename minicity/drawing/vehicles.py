@@ -191,4 +191,4 @@ def truck(canvas, rng, place):
     side = math.copysign(1.0, place.seen_from()[0])
     for forward in (reach - 1.0, 1.3 - reach, 2.4 - reach):
         _wheel(canvas, place, side * (width / 2 + 0.01), forward, 0.5, number)
-    _lamps(canvas, place, total, width, 0.85, number)
+    _lamps(canvas, place, total, width, 1.32, number)
