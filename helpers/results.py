@@ -11,13 +11,13 @@ from helpers.images import colourise, read_image, write_png
 
 @contextmanager
 def replacing_folders(*folders):
-    """Fill new folders and let each take the place of an old one of the same name, all or none.
+    """Fill new folders, and let them take the places of old ones when all is done.
 
-    Yields temporary folders beside the given ones. When the block ends well they are renamed; files in the old folders that are no
-    PNG were made by somebody else and are kept. When it fails the old folders stay as they are.
+    The block writes into temporary folders. When it ends well they are renamed; what is no PNG in an old folder was put there
+    by somebody else and is kept. When it fails the old folders stay as they are.
 
     Yields:
-        list of Path
+        list of Path: the temporary folders, in the order of `folders`.
     """
     folders = [Path(folder) for folder in folders]
     fresh = [folder.with_name(f".{folder.name}.partial") for folder in folders]

@@ -263,8 +263,8 @@ def progress_bar(total, description, clock=None, epochs_done=0, share=1.0):
         clock: a `Clock`, to show what is left of the whole run; with it, the bar's end stands for `epochs_done` + `share` epochs.
 
     Returns:
-        (tqdm, function): the bar, a context manager; and what `train_epoch` and `validate_epoch` report to. Metrics are read, which
-        waits for the device, at most twice a second.
+        (tqdm, function): the bar, a context manager; and what `train_epoch` and `validate_epoch` report to. Metrics are
+        read, which waits for the device, at most twice a second.
     """
     bar = tqdm(total=total, desc=description, unit="img", disable=None, leave=False, dynamic_ncols=True)
     shown = 0.0

@@ -1,11 +1,7 @@
 """Settings of the whole test run and tiny data sets made in tmp_path."""
 
-import os
-
 import pytest
 from tiny import make_camvid, make_minicity
-
-os.environ.setdefault("MPLCONFIGDIR", os.path.join(os.path.dirname(__file__), ".matplotlib"))
 
 
 @pytest.fixture(scope="session", autouse=True)

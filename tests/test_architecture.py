@@ -49,10 +49,10 @@ def test_imports_go_one_way(path):
 
 
 def test_names_in_the_options_are_the_keys_of_the_tables():
-    assert options.MODELS == tuple(MODELS)
-    assert options.NORMS == tuple(NORMS)
-    assert options.LOSSES == tuple(losses.LOSSES)
-    assert options.DATASETS == tuple(DATASETS)
+    assert tuple(MODELS) == options.MODELS
+    assert tuple(NORMS) == options.NORMS
+    assert tuple(losses.LOSSES) == options.LOSSES
+    assert tuple(DATASETS) == options.DATASETS
 
 
 def test_options_that_are_named_exist():

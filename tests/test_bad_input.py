@@ -173,7 +173,9 @@ def test_no_best_weights_to_predict_with(tmp_path, camvid, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("option", "value", "other"), [("--model", "DeepLabv3_resnet50", "UNet"), ("--norm", "group", "batch")])
+@pytest.mark.parametrize(
+    ("option", "value", "other"), [("--model", "DeepLabv3_resnet50", "UNet"), ("--norm", "group", "batch")]
+)
 def test_predicting_with_options_that_contradict_the_weights(trained, capsys, option, value, other):
     run, _ = trained
     before = snapshot(run)

@@ -14,6 +14,8 @@ from PIL import Image
 from tiny import draw, make_camvid, make_minicity, save
 
 import options
+from build import load_run
+from helpers.images import read_image
 from helpers.labels import CITYSCAPES
 
 ROOT = options.__file__.rsplit("/", 1)[0]
@@ -80,7 +82,9 @@ def test_predict_needs_no_test_split(tmp_path):
     assert not (run / "results_test").exists()
 
 
-@pytest.mark.parametrize("words", [("--loss", "focal", "--focal_gamma", "2.0"), ("--loss", "weighted_ce"), ("--cutmix", "--copyblob")])
+@pytest.mark.parametrize(
+    "words", [("--loss", "focal", "--focal_gamma", "2.0"), ("--loss", "weighted_ce"), ("--cutmix", "--copyblob")]
+)
 def test_losses_and_mixing_train(tmp_path, minicity, words):
     run = tmp_path / "run"
     assert train(run, minicity, "--epochs", 1, *words, name="minicity") == 0
@@ -118,7 +122,9 @@ def test_resumed_run_is_the_uninterrupted_run(tmp_path, camvid):
     (part / "checkpoint.pth.tar").write_bytes((whole / "checkpoint_previous.pth.tar").read_bytes())
     assert run_baseline("--save_path", part, "--weights", part / "checkpoint.pth.tar", "--device", "cpu") == 0
     one, other = (torch.load(folder / "checkpoint.pth.tar", weights_only=True) for folder in (whole, part))
-    assert all(torch.equal(one["model_state_dict"][key], other["model_state_dict"][key]) for key in one["model_state_dict"])
+    assert all(
+        torch.equal(one["model_state_dict"][key], other["model_state_dict"][key]) for key in one["model_state_dict"]
+    )
     assert (whole / "log_epoch.csv").read_bytes() == (part / "log_epoch.csv").read_bytes()
     assert one["best_miou"] == other["best_miou"]
 
@@ -138,7 +144,15 @@ def test_dry_run_keeps_nothing(tmp_path, camvid, capsys):
     assert train(tmp_path / "run", camvid, "--dry_run", "--mst") == 0
     assert not (tmp_path / "run").exists()
     screen = capsys.readouterr().out
-    for words in ("training step", "validation of", "--mst", "saving", "evaluation", "peak memory", "the whole run about"):
+    for words in (
+        "training step",
+        "validation of",
+        "--mst",
+        "saving",
+        "evaluation",
+        "peak memory",
+        "the whole run about",
+    ):
         assert words in screen
 
 
@@ -234,3 +248,10 @@ def test_help_names_every_option_and_default(capsys):
         assert action.help
 
 
+def test_a_run_loads_and_predicts_in_python(tmp_path, camvid):
+    run = tmp_path / "run"
+    assert train(run, camvid, "--epochs", 1) == 0
+    loaded = load_run(run)
+    for name in ("0001TP_val000", "0001TP_val002"):
+        prediction = loaded.predict(read_image(camvid / "val" / f"{name}.png"))
+        assert np.array_equal(prediction, np.asarray(Image.open(run / "results_val" / f"{name}.png")))

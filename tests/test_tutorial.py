@@ -130,7 +130,9 @@ def test_the_tutorials_checkpoints_still_load(tmp_path):
     model = build_model("UNet", 3, "batch", 0)
     weights = {f"module.{name}": value for name, value in model.state_dict().items()}
     metrics = {"train_loss": [1.0], "miou": [np.float64(0.25)]}
-    torch.save({"epoch": 0, "model_state_dict": weights, "best_miou": np.float64(0.25), "metrics": metrics}, tmp_path / "old")
+    torch.save(
+        {"epoch": 0, "model_state_dict": weights, "best_miou": np.float64(0.25), "metrics": metrics}, tmp_path / "old"
+    )
     state = checkpoint.load(tmp_path / "old")
     assert state["best_miou"] == 0.25
     checkpoint.load_weights(model, state, "old", {})
@@ -311,7 +313,9 @@ def test_predictions_have_the_source_size_and_scores_are_enlarged():
     assert prediction[0].tolist() == [0] * 10 + [1] * 6
 
 
-def test_the_evaluator_takes_255_and_missing_instance_maps_and_writes_beside_the_results(tmp_path, minicity, monkeypatch):
+def test_the_evaluator_takes_255_and_missing_instance_maps_and_writes_beside_the_results(
+    tmp_path, minicity, monkeypatch
+):
     for path in (minicity / "gtFine").rglob("*instanceIds.png"):
         path.unlink()
     label = next((minicity / "gtFine/val").iterdir())
@@ -363,5 +367,3 @@ def test_the_programs_run_as_scripts():
         done = subprocess.run([sys.executable, program, "--help"], cwd=root, capture_output=True, text=True)
         assert done.returncode == 0
         assert "--" in done.stdout
-
-

@@ -13,7 +13,10 @@ CROP_SIZE = (360, 480)
 MEAN = (0.4116, 0.4249, 0.4322)  # of the 367 training images
 STD = (0.3067, 0.3113, 0.3068)
 CLASS_WEIGHTS = None  # there is no standard set
-BLOB_RULES = {"Pavement": ("Fence", "Pedestrian"), "Road": ("Bicyclist",)}  # class a blob stands on -> classes of the blobs
+BLOB_RULES = {
+    "Pavement": ("Fence", "Pedestrian"),
+    "Road": ("Bicyclist",),
+}  # class a blob stands on -> classes of the blobs
 HINT = "Name the folder that holds train/, trainannot/, val/ and valannot/ with --dataset_path"
 
 

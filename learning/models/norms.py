@@ -4,7 +4,6 @@ Networks are built with `torch.nn.BatchNorm2d` and then `convert`ed in place. Ev
 norm and the activation behind it; where no activation follows it is gamma * x + beta.
 """
 
-
 import torch
 import torch.nn.functional as F
 from torch import nn
