@@ -93,30 +93,12 @@ def train(args, data, surveys, run):
             history, trained.summary(), validated.summary(), rate, time.monotonic() - began, speed
         )
         is_best = improves(history["miou"][-1], best_miou)
+        best_miou = history["miou"][-1] if is_best else best_miou
+        state = {"epoch": epoch, "model_state_dict": parts.model.state_dict(), "options": vars(args)}
         if is_best:
-            best_miou = history["miou"][-1]
-            checkpoint.save(
-                {
-                    "epoch": epoch,
-                    "miou": best_miou,
-                    "model_state_dict": parts.model.state_dict(),
-                    "options": vars(args),
-                },
-                run.best,
-            )
-        checkpoint.save(
-            {
-                "epoch": epoch,
-                "model_state_dict": parts.model.state_dict(),
-                "optimizer_state_dict": parts.optimizer.state_dict(),
-                "best_miou": best_miou,
-                "metrics": history,
-                "options": vars(args),
-                "external_weights": external_weights,
-            },
-            run.checkpoint,
-            previous=run.previous,
-        )
+            checkpoint.save(state | {"miou": best_miou}, run.best)
+        state |= {"optimizer_state_dict": parts.optimizer.state_dict(), "best_miou": best_miou, "metrics": history}
+        checkpoint.save(state | {"external_weights": external_weights}, run.checkpoint, previous=run.previous)
         runlog.write_logs(run.path, history)
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(first_batch, data.decode, data.labels.palette, epoch, run.images)
@@ -155,6 +137,8 @@ def restore(args, parts, run):
     parts.optimizer.load_state_dict(state["optimizer_state_dict"])
     start, history, best_miou = state["epoch"] + 1, state["metrics"], state["best_miou"]
     best = Path(args.weights).parent / run.best.name
+    if not best.exists() and start >= args.epochs:
+        raise InputError(f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on")
     if not best.exists():
         print(f"note: {best} is missing; the next epoch counts as the best so far")
         best_miou = None

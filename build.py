@@ -283,7 +283,8 @@ class Predictor:
             batch, _ = augment.finish(pixels[None].to(self.device), None, [view], self.mean, self.std)
             scales = inference.MST_SCALES if mst else (1.0,)
             scores = inference.image_scores(self.model, batch, scales, mirror=mst)[0]
-            return inference.enlarge(scores, image.shape[1:]).argmax(0).to(torch.uint8).cpu().numpy()
+            classes = inference.to_classes(inference.enlarge(scores, image.shape[1:]))
+            return classes.to(torch.uint8).cpu().numpy()
 
 
 def load_run(folder, device="cpu"):

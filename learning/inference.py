@@ -48,6 +48,18 @@ def enlarge(scores, size):
     return _resize(scores[None], size)[0]
 
 
+def to_classes(scores):
+    """The class with the highest score.
+
+    Args:
+        scores: float (..., C, H, W).
+
+    Returns:
+        int64 (..., H, W)
+    """
+    return scores.max(-3).indices  # on a CPU several times as fast as argmax
+
+
 @torch.inference_mode()
 def predict(model, batches, scales=(1.0,), mirror=False):
     """Predict every image of a split at its own size.
@@ -63,7 +75,7 @@ def predict(model, batches, scales=(1.0,), mirror=False):
     for batch in batches:
         scores = image_scores(model, batch.images, scales, mirror)
         for sample, score, size in zip(batch.samples, scores, batch.sizes, strict=True):
-            yield sample, enlarge(score, size).argmax(0).to(torch.uint8).cpu().numpy()
+            yield sample, to_classes(enlarge(score, size)).to(torch.uint8).cpu().numpy()
 
 
 def _resize(x, size):

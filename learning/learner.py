@@ -3,7 +3,7 @@
 import torch
 
 from learning import keyed
-from learning.inference import enlarge, image_scores
+from learning.inference import enlarge, image_scores, to_classes
 from learning.losses import mean
 from learning.optim import set_learning_rate
 
@@ -35,7 +35,7 @@ def train_epoch(model, batches, mix, criterion, optimizer, rate_at, metrics, see
         set_learning_rate(optimizer, rate_at(epoch, step))
         optimizer.step()
         metrics.add_loss(total, weight)
-        metrics.add_prediction(outputs["out"].detach().argmax(1), labels)
+        metrics.add_prediction(to_classes(outputs["out"].detach()), labels)
         report(len(images), metrics)
 
 
@@ -56,7 +56,7 @@ def validate_epoch(model, batches, criterion, metrics, report):
         scores = image_scores(model, batch.images)
         for sample, score, label in zip(batch.samples, scores, batch.labels, strict=True):
             score = enlarge(score, label.shape)
-            prediction = score.argmax(0)
+            prediction = to_classes(score)
             metrics.add_loss(*criterion({"out": score[None]}, label[None].long()))
             metrics.add_prediction(prediction, label)
             if index == 0:

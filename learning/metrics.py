@@ -23,7 +23,7 @@ class EpochMetrics:
 
     def add_loss(self, total, weight):
         """Add a batch's (sum, weight) as the losses return them."""
-        self.loss += torch.stack([total.detach(), weight]).to(self.loss.device, torch.float64)
+        self.loss += torch.stack([total.detach(), weight]).to(self.loss.device).double()
 
     def add_prediction(self, prediction, target):
         """Count the pixels of a batch.

@@ -256,7 +256,7 @@ def test_pretrained_weights_of_which_none_fits(tmp_path, camvid, capsys):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(trained, tmp_path, capsys, monkeypatch):
-    run, data = tmp_path / "run", trained[1]
+    run = tmp_path / "run"
     run.mkdir()
     for path in trained[0].glob("*.*"):
         (run / path.name).write_bytes(path.read_bytes())

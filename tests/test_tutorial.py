@@ -1,5 +1,6 @@
 """One named test for each mistake of the tutorial that this program mirrors: none may come back."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -38,7 +39,7 @@ def test_seed_does_not_crash(tmp_path, camvid):
 def test_the_cosine_rate_falls_with_the_step_not_the_loss():
     rates = [cosine_rate(step, 100, 0.01) for step in range(100)]
     assert rates[0] == 0.01
-    assert all(later < earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates))
     assert rates[50] == pytest.approx(0.005)
     assert rates[-1] < 1e-5
 

@@ -1,0 +1,396 @@
+"""Networks against torchvision's, norms against slow float64 references of their formulas."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
+
+from learning.models import MODELS, build_model
+from learning.models.norms import (
+    NORMS,
+    Affine,
+    EvoNormB0,
+    EvoNormS0,
+    PooledBatchNorm,
+    convert,
+    group_norm,
+    instance_norm,
+    num_groups,
+)
+
+CLASSES = 5
+SMALL = [name for name in MODELS if name != "DeepLabv3_resnet101"]
+RESNET50_BLOCKS = 16
+
+
+@cache
+def built(name, norm):
+    """A model that no test may change but for its gradients and running statistics."""
+    return build_model(name, CLASSES, norm, seed=0)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---------------------------------------------------------------------------------------------- every model
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_batch_of_one_trains_every_parameter(name, norm):
+    model = built(name, norm).train()
+    torch.manual_seed(0)
+    outputs = model(noise(1, 3, 64, 64))
+    assert outputs["out"].shape == (1, CLASSES, 64, 64)
+    model.zero_grad()
+    sum((logits * noise(*logits.shape, seed=1)).mean() for logits in outputs.values()).backward()
+    gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+    assert [key for key, slope in gradients.items() if slope is None] == []
+    assert [key for key, slope in gradients.items() if not torch.isfinite(slope).all()] == []
+    assert any(slope.abs().sum() > 0 for slope in gradients.values())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [(65, 97), (50, 33)])
+def test_sizes_need_not_divide_by_anything(name, norm, size):
+    with torch.inference_mode():
+        logits = built(name, norm).eval()(noise(1, 3, *size))["out"]
+    assert logits.shape == (1, CLASSES, *size)
+    assert torch.isfinite(logits).all()
+
+
+def test_resnet101_has_outputs_of_the_image_size():
+    with torch.inference_mode():
+        outputs = built("DeepLabv3_resnet101", "batch").eval()(noise(1, 3, 33, 47))
+    assert outputs["out"].shape == (1, CLASSES, 33, 47)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_in_evaluation_images_of_a_batch_do_not_meet(name):
+    images = noise(2, 3, 48, 40)
+    with torch.inference_mode():
+        for norm in ("batch", "evo_b0"):
+            model = built(name, norm).eval()
+            alone = torch.cat([model(image[None])["out"] for image in images])
+            assert torch.allclose(model(images)["out"], alone, rtol=1e-3, atol=1e-4 * alone.abs().max())
+
+
+def test_the_seed_decides_the_weights_and_torchs_random_state_is_kept():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = build_model("UNet", CLASSES, "batch", 1).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    again, other = (build_model("UNet", CLASSES, "batch", seed).state_dict() for seed in (1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_norm_does_not_change_the_initial_convolutions(name):
+    reference = built(name, "batch")
+    kernels = {key: value for key, value in reference.named_parameters() if value.ndim == 4}
+    for norm in NORMS:
+        found = dict(built(name, norm).named_parameters())
+        assert all(torch.equal(found[key], value) for key, value in kernels.items())
+
+
+# ---------------------------------------------------------------------------------------------- torchvision
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("DeepLabv3_resnet50", deeplabv3_resnet50), ("DeepLabv3_resnet101", deeplabv3_resnet101)],
+)
+def test_weights_have_torchvisions_names_and_shapes(name, reference):
+    with torch.device("meta"):
+        expected = reference(weights=None, weights_backbone=None, num_classes=CLASSES).state_dict()
+    found = built(name, "batch").state_dict()
+    assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in expected.items()}
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "evo", "evo_b0"])
+def test_no_norm_renames_a_convolution_or_a_gain(norm):
+    names = set(built("DeepLabv3_resnet50", "batch").state_dict())
+    new = {key for key in set(built("DeepLabv3_resnet50", norm).state_dict()) - names if not key.endswith(".v")}
+    assert new == set()
+
+
+def test_with_torchvisions_weights_the_outputs_are_torchvisions():
+    """Exactly, in evaluation with lively statistics and in training, dropout and new statistics included."""
+    torch.manual_seed(0)
+    reference = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES)
+    for module in reference.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", seed=1)
+    model.load_state_dict(reference.state_dict())
+    images = noise(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images)["out"], reference.eval()(images)["out"])
+        trained = []
+        for network in (model.train(), reference.train()):
+            torch.manual_seed(5)
+            trained.append(network(images)["out"])
+    assert torch.equal(*trained)
+    states = model.state_dict(), reference.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+
+
+# ---------------------------------------------------------------------------------------------- conversion
+
+
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "batch"])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_batch_norm_is_left_after_a_conversion(name, norm):
+    with torch.device("meta"):
+        model = MODELS[name](CLASSES, norm)
+    assert not [key for key, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_batch_norm_takes_a_batch_of_one(name):
+    with torch.device("meta"):
+        model = MODELS[name](CLASSES, "batch")
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(isinstance(module, PooledBatchNorm) for module in norms)
+
+
+@pytest.mark.parametrize("norm", ["evo", "evo_b0"])
+def test_evonorm_keeps_the_relus_after_the_additions_and_no_others(norm):
+    relus = [key for key, module in built("DeepLabv3_resnet50", norm).named_modules() if isinstance(module, nn.ReLU)]
+    assert len(relus) == RESNET50_BLOCKS
+    assert all(key.startswith("backbone.layer") and key.endswith(".relu") for key in relus)
+    assert not [module for module in built("UNet", norm).modules() if isinstance(module, nn.ReLU)]
+
+
+def test_the_kept_relus_act():
+    """Every block's output is non-negative, whatever the norm."""
+    for norm in ("evo", "evo_b0", "batch", "group"):
+        model, lows = built("DeepLabv3_resnet50", norm).eval(), []
+        blocks = [block for layer in range(1, 5) for block in model.backbone[f"layer{layer}"]]
+        hooks = [block.register_forward_hook(lambda _, __, out, lows=lows: lows.append(out.min())) for block in blocks]
+        with torch.inference_mode():
+            model(noise(1, 3, 64, 64))
+        for hook in hooks:
+            hook.remove()
+        assert len(lows) == RESNET50_BLOCKS
+        assert min(lows) >= 0
+
+
+@pytest.mark.parametrize(("norm", "kind"), [("evo", EvoNormS0), ("evo_b0", EvoNormB0)])
+def test_evonorm_without_an_activation_behind_it_is_affine(norm, kind):
+    model = built("DeepLabv3_resnet50", norm)
+    modules = {key: module for key, module in model.named_modules() if isinstance(module, Affine)}
+    affine = {key for key, module in modules.items() if type(module) is Affine}
+    assert affine == {key for key in modules if key.endswith((".bn3", ".downsample.1"))}
+    assert len(affine) == RESNET50_BLOCKS + 4
+    assert all(type(module) is kind for key, module in modules.items() if key not in affine)
+    assert len(modules) == len([key for key in built("DeepLabv3_resnet50", "batch").state_dict() if "running_mean" in key])
+
+
+def test_a_relu_that_follows_no_norm_is_left_alone():
+    converted = convert(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)), "evo")
+    assert [type(child) for child in converted] == [nn.Conv2d, nn.ReLU, Affine, nn.Conv2d]
+
+
+def test_a_converted_norm_takes_the_relu_behind_it_along():
+    layers = nn.Sequential(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()), nn.BatchNorm2d(4), nn.ReLU(), nn.ReLU())
+    found = [type(module) for module in convert(layers, "evo").modules() if not isinstance(module, nn.Sequential)]
+    assert found == [EvoNormS0, nn.Identity, EvoNormS0, nn.Identity, nn.ReLU]
+
+
+# ---------------------------------------------------------------------------------------------- norms
+
+
+def randomised(layer, seed=0):
+    """The layer with random gain, offset and, in an EvoNorm, v."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in layer.parameters():
+        parameter.data.normal_(0.7, 0.5, generator=generator)
+    return layer
+
+
+def vectors(layer):
+    """Its parameters as float64 (C,) by name."""
+    return {name: parameter.detach().double().numpy() for name, parameter in layer.named_parameters()}
+
+
+def slow_s0(x, parameters, groups, eps=1e-5):
+    """EvoNorm-S0 value by value."""
+    y = np.empty_like(x)
+    size = x.shape[1] // groups
+    for b, c, row, column in np.ndindex(x.shape):
+        members = x[b, c // size * size : (c // size + 1) * size]
+        deviation = np.sqrt(((members - members.mean()) ** 2).mean() + eps)
+        value = x[b, c, row, column]
+        gate = 1 / (1 + np.exp(-parameters["v"][c] * value))
+        y[b, c, row, column] = parameters["weight"][c] * value * gate / deviation + parameters["bias"][c]
+    return y
+
+
+def biased_variance(values):
+    return ((values - values.mean()) ** 2).mean()
+
+
+def slow_b0(x, parameters, batch_variance, eps=1e-5):
+    """EvoNorm-B0 value by value, for a given batch variance (C,)."""
+    y = np.empty_like(x)
+    for b, c, row, column in np.ndindex(x.shape):
+        value = x[b, c, row, column]
+        own = parameters["v"][c] * value + np.sqrt(biased_variance(x[b, c]) + eps)
+        divisor = max(np.sqrt(batch_variance[c] + eps), own)
+        y[b, c, row, column] = parameters["weight"][c] * value / divisor + parameters["bias"][c]
+    return y
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (6, 6), (40, 20), (34, 17)])
+@pytest.mark.parametrize("training", [True, False])
+def test_evonorm_s0_follows_its_formula(channels, groups, training):
+    layer = randomised(EvoNormS0(channels)).train(training)
+    x = 2 * noise(2, channels, 3, 4) + 1
+    expected = slow_s0(x.double().numpy(), vectors(layer), groups)
+    assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
+
+
+def test_evonorm_b0_follows_its_formula_in_training_and_keeps_a_running_variance():
+    layer = randomised(EvoNormB0(5)).train()
+    running = np.ones(5)
+    for step in range(3):
+        x = (step + 1) * noise(3, 5, 3, 4, seed=step) + 0.5
+        values = x.double().numpy()
+        variance = np.array([biased_variance(values[:, c]) for c in range(5)])
+        running = 0.9 * running + 0.1 * variance
+        expected = slow_b0(values, vectors(layer), variance)
+        assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
+        assert layer.running_var.numpy() == pytest.approx(running, rel=1e-6)
+
+
+def test_evonorm_b0_uses_the_running_variance_in_evaluation_and_leaves_it():
+    layer = randomised(EvoNormB0(5)).eval()
+    layer.running_var.copy_(torch.tensor([0.2, 0.5, 1.0, 2.0, 9.0]))
+    kept = layer.running_var.double().numpy()
+    x = noise(3, 5, 3, 4)
+    expected = slow_b0(x.double().numpy(), vectors(layer), kept)
+    assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    assert layer.running_var.double().numpy() == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("kind", [EvoNormS0, EvoNormB0])
+def test_evonorm_gradients_agree_with_float64(kind):
+    layer, x = randomised(kind(6)).train(), noise(2, 6, 3, 3)
+    reference = kind(6).double()
+    reference.load_state_dict(layer.state_dict())
+    # The layers compute in float32, so the slope of the reference is taken by differences of its formula.
+    direction, step = noise(*x.shape, seed=1), 1e-4
+    x.requires_grad_()
+    (layer(x) * noise(*x.shape, seed=2)).sum().backward()
+
+    def formula(values):
+        if kind is EvoNormS0:
+            return slow_s0(values, vectors(layer), 6)
+        return slow_b0(values, vectors(layer), np.array([biased_variance(values[:, c]) for c in range(6)]))
+
+    ends = [formula(x.detach().double().numpy() + sign * step * direction.double().numpy()) for sign in (1, -1)]
+    expected = ((ends[0] - ends[1]) * noise(*x.shape, seed=2).double().numpy()).sum() / (2 * step)
+    assert (x.grad * direction).sum().item() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [EvoNormS0, EvoNormB0])
+def test_evonorm_statistics_are_float32_for_half_precision(kind):
+    """Values of 300 square beyond what float16 holds."""
+    layer = kind(4).train()
+    x = (300 * noise(2, 4, 8, 8)).half()
+    y = layer.half()(x) if kind is EvoNormS0 else layer(x)
+    assert torch.isfinite(y).all()
+    assert torch.allclose(y.float(), kind(4).train()(x.float()), rtol=1e-2, atol=1e-2)
+
+
+def test_evonorm_starts_as_its_paper_says():
+    for layer in (EvoNormS0(3), EvoNormB0(3)):
+        assert {name: values.tolist() for name, values in vectors(layer).items()} == {
+            "weight": [1.0] * 3,
+            "bias": [0.0] * 3,
+            "v": [1.0] * 3,
+        }
+        assert layer.eps == 1e-5
+
+
+def test_affine_is_gain_and_offset_only():
+    layer = Affine(2)
+    layer.weight.data, layer.bias.data = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
+    x = noise(2, 2, 3, 3)
+    assert torch.allclose(layer(x), torch.stack([2 * x[:, 0] + 0.5, 3 - x[:, 1]], 1))
+    assert torch.equal(Affine(2)(x), x)
+
+
+@pytest.mark.parametrize("channels", range(1, 65))
+def test_groups_are_the_most_up_to_32_that_divide_the_channels(channels):
+    groups = num_groups(channels)
+    assert groups == max(count for count in range(1, 33) if channels % count == 0)
+    x = noise(2, channels, 2, 2)
+    assert group_norm(channels)(x).shape == x.shape
+    assert group_norm(channels).num_groups == EvoNormS0(channels).groups == groups
+
+
+def test_instance_norm_has_gain_and_offset_and_looks_at_one_image():
+    layer = instance_norm(3)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    x = noise(2, 3, 4, 4)
+    assert torch.allclose(layer.eval()(x)[:1], layer.train()(x[:1]), atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- the pooled branch
+
+
+def test_pooled_batch_norm_takes_one_value_by_its_running_statistics_and_leaves_them():
+    layer = randomised(PooledBatchNorm(3)).train()
+    layer.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    layer.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
+    kept = {key: value.clone() for key, value in layer.state_dict().items()}
+    x = noise(1, 3, 1, 1).requires_grad_()
+    y = layer(x)
+    weight, bias = kept["weight"], kept["bias"]
+    expected = (x.flatten() - kept["running_mean"]) / (kept["running_var"] + 1e-5).sqrt() * weight + bias
+    assert torch.allclose(y.flatten(), expected, atol=1e-6)
+    assert all(torch.equal(layer.state_dict()[key], kept[key]) for key in kept)
+    y.sum().backward()
+    assert all(torch.isfinite(slope).all() for slope in (x.grad, layer.weight.grad, layer.bias.grad))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 1, 2), (4, 3, 5, 5)])
+@pytest.mark.parametrize("training", [True, False])
+def test_pooled_batch_norm_is_batch_norm_otherwise(shape, training):
+    layer, reference = PooledBatchNorm(3).train(training), nn.BatchNorm2d(3).train(training)
+    x = noise(*shape)
+    assert torch.equal(layer(x), reference(x))
+    assert torch.equal(layer.running_var, reference.running_var)
+    assert layer.num_batches_tracked == reference.num_batches_tracked
+
+
+def test_evonorm_b0_takes_one_value_by_its_running_variance_and_leaves_it():
+    """One value has no variance: dividing by the square root of eps would enlarge it 300 times."""
+    layer = EvoNormB0(3).train()
+    layer.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
+    x = torch.tensor([-2.0, -1.0, 0.5]).view(1, 3, 1, 1)
+    y = layer(x)
+    expected = slow_b0(x.double().numpy(), vectors(layer), np.array([4.0, 1.0, 0.25]))
+    assert y.detach().numpy() == pytest.approx(expected, abs=1e-5)
+    assert layer.running_var.tolist() == [4.0, 1.0, 0.25]
+
+
+def test_the_pooled_branch_has_no_instance_norm():
+    """An instance of one pixel has no statistics; its convolution, alone in that branch, must still be trained."""
+    branch = built("DeepLabv3_resnet50", "instance").classifier[0].convs[-1].train()
+    image = noise(1, 2048, 8, 8)
+    assert branch(image).std() > 0.01
+    assert not any(isinstance(module, nn.InstanceNorm2d) for module in branch.modules())
