@@ -112,7 +112,7 @@ def cut_window(pixels, view, fill):
         fill: what stands where the window leaves the image; broadcasts against (..., height, width).
 
     Returns:
-        uint8 (..., height, width), in memory of its own, laid out as that of `pixels`.
+        uint8 (..., height, width), in memory of its own.
     """
     height, width = pixels.shape[-2:]
     top, left = max(view.top, 0), max(view.left, 0)
@@ -176,8 +176,9 @@ def colour_map(view):
     """Brightness, contrast, saturation and hue, in this order, as one affine map of RGB in 0 .. 1.
 
     With y = A x + b (luma . mean x) per image, this equals torchvision's adjust_brightness, adjust_contrast and
-    adjust_saturation in sequence but for their clamping to 0 .. 1 between the steps (here once, at the end). Hue is a rotation
-    of the chroma plane of YIQ, which keeps luma; torchvision and Pillow shift the hue of HSV, which does not.
+    adjust_saturation in sequence but for their clamping to 0 .. 1 between the steps (here once, at the end) and their luma
+    weight of red, rounded to 0.2989. Hue is a rotation of the chroma plane of YIQ, which keeps luma; torchvision and Pillow
+    shift the hue of HSV, which does not.
 
     Returns:
         (float64 (3, 3), float): A, and the factor b of the image's mean luma, added to every channel.

@@ -186,5 +186,6 @@ def _raise_errors(items):
     """The items of a batch, or the first mistake that a worker met: it travels as a value, so that it stays one line."""
     for item in items:
         if isinstance(item, InputError):
-            raise item
+            # A new one: raising the item itself would tie it to this frame, and so the worker processes to its lifetime.
+            raise InputError(str(item))
     return items

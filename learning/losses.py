@@ -43,7 +43,7 @@ def focal(logits, target, gamma=2.0):
         (sum, weight): float32 scalars; the weight is the number of pixels that are not VOID.
     """
     minus_log_p = F.cross_entropy(logits.float(), target, ignore_index=VOID, reduction="none")
-    # 1 - p by expm1, exact for confident pixels; the clamp keeps the gradient of 0 ** gamma finite for gamma below 1.
+    # The clamp keeps the gradient of 0 ** gamma finite for gamma below 1.
     miss = -torch.expm1(-minus_log_p)
     valid = target != VOID
     losses = minus_log_p * miss.clamp(min=1e-12) ** gamma

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from learning.inference import MST_SCALES, enlarge, image_scores, predict
+from learning.inference import MST_SCALES, enlarge, image_scores, predict, to_classes
 from learning.loaders import EvalBatch
 
 CLASSES = 4
@@ -113,6 +113,14 @@ def test_enlarge_is_bilinear_between_pixel_centres(size):
 
 def test_enlarge_by_hand():
     assert enlarge(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist() == [[[0.0, 1.0, 3.0, 4.0]]]
+
+
+def test_the_class_is_the_one_with_the_highest_score():
+    scores = noise(2, CLASSES, 3, 5)
+    classes = to_classes(scores)
+    assert torch.equal(classes, scores.argmax(1))
+    assert torch.equal(to_classes(scores[1]), classes[1])
+    assert classes.dtype == torch.int64
 
 
 # ---------------------------------------------------------------------------------------------- predictions

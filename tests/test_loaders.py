@@ -172,8 +172,8 @@ def test_images_are_resized_and_labels_are_not(data):
 def test_a_batch_takes_images_of_different_sizes(data):
     first, second, _ = data.split("val")
     for sample, size in ((first, (30, 44)), (second, (17, 9))):
-        for path, pixels in ((sample.image, np.full((*size, 3), 90, np.uint8)), (sample.label, np.ones(size, np.uint8))):
-            save(path, pixels)
+        save(sample.image, np.full((*size, 3), 90, np.uint8))
+        save(sample.label, np.ones(size, np.uint8))
     (batch,) = EvalBatches(data.split("val"), feed_of(data, 3), SIZE)
     assert batch.images.shape == (3, 3, *SIZE)
     assert batch.sizes == [(30, 44), (17, 9), SIZE]

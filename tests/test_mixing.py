@@ -104,7 +104,7 @@ def test_cutmix_depends_on_its_generator_alone():
 
 
 def slow_copyblob(images, labels, rules, rng):
-    """The definition, pixel by pixel: where each image takes from, and on which ground pixel, comes from the same draws."""
+    """The definition, pixel by pixel, with partners and ground pixels from the same draws."""
     batch, height, width = labels.shape
     cycle = rng.permutation(batch).tolist()
     partner = {receiver: cycle[position - 1] for position, receiver in enumerate(cycle)}

@@ -46,12 +46,12 @@ def test_a_batch_of_one_trains_every_parameter(name, norm):
     torch.manual_seed(0)
     outputs = model(noise(1, 3, 64, 64))
     assert outputs["out"].shape == (1, CLASSES, 64, 64)
-    model.zero_grad()
     sum((logits * noise(*logits.shape, seed=1)).mean() for logits in outputs.values()).backward()
     gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
     assert [key for key, slope in gradients.items() if slope is None] == []
     assert [key for key, slope in gradients.items() if not torch.isfinite(slope).all()] == []
     assert any(slope.abs().sum() > 0 for slope in gradients.values())
+    model.zero_grad()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -195,7 +195,8 @@ def test_evonorm_without_an_activation_behind_it_is_affine(norm, kind):
     assert affine == {key for key in modules if key.endswith((".bn3", ".downsample.1"))}
     assert len(affine) == RESNET50_BLOCKS + 4
     assert all(type(module) is kind for key, module in modules.items() if key not in affine)
-    assert len(modules) == len([key for key in built("DeepLabv3_resnet50", "batch").state_dict() if "running_mean" in key])
+    norms = [key for key in built("DeepLabv3_resnet50", "batch").state_dict() if key.endswith("running_mean")]
+    assert len(modules) == len(norms)
 
 
 def test_a_relu_that_follows_no_norm_is_left_alone():

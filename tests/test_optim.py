@@ -1,5 +1,6 @@
 """The learning rate as a function of the step, and the optimizer's parameters."""
 
+import itertools
 import math
 
 import pytest
@@ -38,8 +39,8 @@ def test_the_rate_equals_torchs_cosine_schedule():
 def test_the_rate_rises_in_the_warm_up_and_falls_after_it(total, warmup):
     values = rates(total, warmup=warmup)
     before, after = values[:warmup], values[warmup:]
-    assert all(earlier < later for earlier, later in zip(before, before[1:], strict=False))
-    assert all(earlier > later for earlier, later in zip(after, after[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(before))
+    assert all(earlier > later for earlier, later in itertools.pairwise(after))
     assert all(0 < value <= 0.1 + 1e-9 for value in values)
 
 

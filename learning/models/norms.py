@@ -50,8 +50,8 @@ class EvoNormS0(Affine):
 class EvoNormB0(Affine):
     """y = gamma * x / max(sqrt(Var_batch(x) + eps), v * x + sqrt(Var_instance(x) + eps)) + beta.
 
-    The batch variance is over batch, height and width; in evaluation it is the running one (kept 0.9 a step). Both variances are
-    biased, in float32.
+    The batch variance is over batch, height and width; in evaluation, and where a single value per channel has none, it is
+    the running one (kept 0.9 a step). Both variances are biased, in float32.
     """
 
     def __init__(self, channels, eps=1e-5, momentum=0.9):
@@ -63,7 +63,7 @@ class EvoNormB0(Affine):
     def forward(self, x):
         """x (B, C, H, W) -> the same shape."""
         values = x.float()
-        if self.training:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] > 1:
             batch_variance = values.var((0, 2, 3), unbiased=False)
             self.running_var.lerp_(batch_variance.detach(), 1 - self.momentum)
         else:
