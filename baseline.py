@@ -5,6 +5,8 @@ with files and folders before torch is, which alone takes seconds.
 """
 
 import math
+import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,22 +23,26 @@ def main(argv=None):
     from build import prepare
 
     args, data, surveys, run = prepare(argv)
-    import torch
-
     try:
         if args.dry_run:
             return dry_run(args, data, surveys, run)
         if args.predict:
             return predict(args, data, run)
         return train(args, data, surveys, run)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
+        if not any(
+            words in f"{error!r}" for words in ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
+        ):
+            raise
         raise InputError(
-            "the GPU's memory is used up; lower --batch_size, --crop_size or --test_size, or take a smaller --model "
-            f"({str(error).splitlines()[0]})"
+            "the memory of the device is used up; lower --batch_size, --crop_size or --test_size, leave out --mst, or take "
+            f"a smaller --model ({str(error).splitlines()[0]})"
         ) from None
     except KeyboardInterrupt:
-        kept = f"continue after the last whole epoch with --weights {run.checkpoint}" if run.checkpoint.exists() else ""
-        print(f"\nstopped; {kept or 'nothing was saved yet'}", file=sys.stderr)
+        if args.predict or args.dry_run or not run.checkpoint.exists():
+            raise
+        kept = shlex.quote(str(run.checkpoint))
+        print(f"\nstopped; continue after the last whole epoch with --weights {kept}", file=sys.stderr)
         return 130
 
 
@@ -48,10 +54,10 @@ def train(args, data, surveys, run):
     from learning.learner import train_epoch, validate_epoch
 
     parts = Parts(args, data, surveys)
-    start, history, best_miou, external_weights = restore(args, parts, run)
+    start, history, best_miou, external_weights = restore(args, data, parts, run)
     run.create()
     write_options(args, data, run, parts.device, external_weights)
-    print(first_screen(args, data, surveys, run, parts))
+    print(first_screen(args, data, surveys, run, parts), flush=True)
     batch = next(iter(parts.train_batches.epoch(start)))
     images, labels = (tensor.cpu().numpy() for tensor in parts.mix(*batch, start, 0))
     plots.train_batch(
@@ -79,7 +85,7 @@ def train(args, data, surveys, run):
                 report,
             )
         speed = num_train / (time.monotonic() - began)
-        if not math.isfinite(trained.mean_loss()):
+        if not trained.is_finite():
             raise InputError(
                 f"the training loss of epoch {epoch} is {trained.mean_loss()}; lower --lr_init and start again, "
                 f"or continue from {run.checkpoint} where there is one"
@@ -98,7 +104,8 @@ def train(args, data, surveys, run):
         if is_best:
             checkpoint.save(state | {"miou": best_miou}, run.best)
         state |= {"optimizer_state_dict": parts.optimizer.state_dict(), "best_miou": best_miou, "metrics": history}
-        checkpoint.save(state | {"external_weights": external_weights}, run.checkpoint, previous=run.previous)
+        state |= {"external_weights": external_weights, "data_fingerprint": runlog.fingerprint(data)}
+        checkpoint.save(state, run.checkpoint, previous=run.previous)
         runlog.write_logs(run.path, history)
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(first_batch, data.decode, data.labels.palette, epoch, run.images)
@@ -108,10 +115,10 @@ def train(args, data, surveys, run):
     if not args.overfit:
         checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
         predict_split(args, data, "val", parts, run)
-        print(f"score them with: python evaluate.py --results {run.results('val')}")
+        print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
 
 
-def restore(args, parts, run):
+def restore(args, data, parts, run):
     """Continue where the checkpoint --weights ends, or begin.
 
     Returns:
@@ -139,12 +146,15 @@ def restore(args, parts, run):
     best = Path(args.weights).parent / run.best.name
     if not best.exists() and start >= args.epochs:
         raise InputError(f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on")
+    if state["data_fingerprint"] != runlog.fingerprint(data):
+        raise InputError(f"the data in {data.root} are not those of the run: files were added, removed or changed")
     if not best.exists():
         print(f"note: {best} is missing; the next epoch counts as the best so far")
         best_miou = None
     elif best.resolve() != run.best.resolve():
         run.create()
-        shutil.copyfile(best, run.best)
+        shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
+        os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
     return start, history, best_miou, state["external_weights"]
 
 

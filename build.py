@@ -6,6 +6,7 @@ functions that need torch import it, and what builds on it, themselves.
 
 import os
 import secrets
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +33,9 @@ def prepare(argv):
     run = runlog.RunFolder(Path(args.save_path))
     if args.predict or args.weights:
         source = Path(args.weights).parent if args.weights else run.path
-        stored = runlog.read_options(source / run.options.name)
-        if args.predict:
-            stored.pop("overfit", None)  # an overfitted run predicts the real splits, too
+        stored = runlog.read_options(source / run.options.name) or checkpoint_options(args.weights)
+        if args.predict:  # an overfitted run predicts the real splits, too, and --mst belongs to the command
+            stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
         args, typed = options.parse(argv, stored)
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
         options.refuse_changes(args, typed & set(fixed), stored)
@@ -49,21 +50,36 @@ def prepare(argv):
     return args, data, {split: survey(data, split) for split in splits}, run
 
 
+def checkpoint_options(path):
+    """The options that a checkpoint was saved with: {} without a path, or where it holds none, as the tutorial's."""
+    if not path or not Path(path).is_file():
+        return {}
+    from learning import checkpoint  # and torch: where options.json is missing there is no quicker way to know
+
+    return checkpoint.load(path).get("options") or {}
+
+
 def check_run_folder(args, run):
-    """Refuse files that are not there, and a run folder whose run the command would overwrite."""
-    for name in ("weights", "pretrained"):
-        path = getattr(args, name)
-        if path and not (name == "pretrained" and args.weights) and not Path(path).is_file():
-            raise InputError(f"--{name} {path}: there is no such file")
+    """Refuse files that are not there, and a run folder that cannot be used, or whose run would be overwritten."""
+    if args.weights and not Path(args.weights).is_file():
+        raise InputError(f"--weights {args.weights}: there is no such file")
+    starts = not (args.weights or args.predict)
+    if starts and args.pretrained and not Path(args.pretrained).is_file():
+        raise InputError(f"--pretrained {args.pretrained}: there is no such file")
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"--save_path {run.path} is a file; name a folder")
+    parent = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) and not args.dry_run:
+        raise InputError(f"--save_path {run.path}: {parent} cannot be written to; name another folder")
     if args.predict and not args.weights and not run.best.exists():
         raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
     continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
-    if run.holds_run and not (args.predict or args.dry_run or continues):
-        raise InputError(
-            f"{run.path} holds another run; continue it with --weights {run.checkpoint}, or name another --save_path"
-        )
+    if run.holds_run and not (args.dry_run or continues or (args.predict and not args.weights)):
+        last = run.checkpoint if run.checkpoint.exists() else run.previous
+        advice = "name another --save_path"
+        if not args.predict:
+            advice = f"continue it with --weights {shlex.quote(str(last))}, or {advice}"
+        raise InputError(f"{run.path} holds another run; {advice}")
 
 
 def settle(args, data):
@@ -79,6 +95,7 @@ def settle(args, data):
     for name, value in defaults.items():
         setattr(args, name, list(getattr(args, name) or value))
     args.dataset_path = os.path.abspath(data.root)
+    args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 
 

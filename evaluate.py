@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 import options
 from helpers import scores
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, Parser, exit_status
 from helpers.images import read_instances, read_label
 from helpers.runlog import read_options, write_text
 from learning.datasets import DATASETS, open_dataset
@@ -74,7 +73,7 @@ def parse(argv):
     Raises:
         InputError: options that neither program knows.
     """
-    parser = options.Parser(prog="evaluate.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="evaluate.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--results", metavar="FOLDER", default="./baseline_run/results_val", help="predictions (default: %(default)s)")
     add("--dataset", choices=tuple(DATASETS), help="data set format (default: the run's, else minicity)")
@@ -169,9 +168,17 @@ def count_all(samples, predictions, dataset):
     count = partial(count_image, dataset=dataset, with_instances=_has_instances(samples, dataset.labels))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         counted = threads.map(count, samples, predictions)
-        bar = tqdm(counted, total=len(samples), desc="evaluating", delay=1, leave=False, disable=None)
-        confusions, matches = zip(*bar, strict=True)
+        confusions, matches = zip(*_with_bar(counted, len(samples)), strict=True)
     return list(confusions), None if matches[0] is None else np.concatenate(matches)
+
+
+def _with_bar(counted, total):
+    """What is counted, with a progress bar where tqdm is installed: numpy and Pillow are all that scoring needs."""
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        return tqdm(counted, total=total, desc="evaluating", delay=1, leave=False, disable=None)
+    return counted
 
 
 def _has_instances(samples, table):

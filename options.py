@@ -2,8 +2,9 @@
 
 import argparse
 import math
+import re
 
-from helpers.errors import InputError
+from helpers.errors import InputError, Parser
 
 MODELS = ("DeepLabv3_resnet50", "DeepLabv3_resnet101", "UNet")
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
@@ -11,19 +12,11 @@ LOSSES = ("ce", "weighted_ce", "focal")
 DATASETS = ("minicity", "camvid")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
-PER_COMMAND = ("save_path", "weights", "predict", "mst", "dry_run", "device", "num_workers", "pin_memory")
+PER_COMMAND = ("save_path", "weights", "predict", "dry_run", "device", "num_workers", "pin_memory")
 # What a resumed run may change; every other option means a different run.
-RESUMABLE = (*PER_COMMAND, "epochs", "dataset_path")
+RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path")
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "dataset")
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake as an `InputError`, in one line and without the usage of fifty options."""
-
-    def error(self, message):
-        """Raise what the programs print and answer with status 2."""
-        raise InputError(f"{message} (see --help)")
 
 
 class Switch(argparse.Action):
@@ -35,7 +28,7 @@ class Switch(argparse.Action):
 
     def __call__(self, parser, namespace, value, option_string=None):
         words = {None: True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        key = value.lower() if value else None
+        key = value if value is None else value.lower()
         if key not in words:
             parser.error(f"argument {option_string}: {value!r} is neither True nor False")
         if option_string.startswith("--no-") and value is not None:
@@ -81,7 +74,6 @@ def build_parser():
         epilog="Sizes are height and width in pixels; one number is a square. A switch takes --x, --no-x or --x True|False.",
         usage="baseline.py [options]",
         formatter_class=Help,
-        allow_abbrev=False,
     )
 
     run = parser.add_argument_group("run")
@@ -94,7 +86,12 @@ def build_parser():
     add("--seed", type=int, help="seed of every random choice (default: drawn and logged)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     add("--dry_run", action=Switch, help="one step of everything at the real sizes: peak memory and expected duration")
-    add("--overfit", type=int, metavar="N", help="sanity check: train and validate on the same N images, unaugmented")
+    add(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="sanity check: train and validate on the same N images, cropped but not augmented",
+    )
 
     data = parser.add_argument_group("data")
     add = data.add_argument
@@ -164,16 +161,42 @@ def parse(argv=None, stored=None):
         InputError: unknown or contradicting options, nonsense numbers.
     """
     parser = build_parser()
+    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     untyped = object()
-    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
-    parsed = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, untyped))))
+    parsed = vars(parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(actions, untyped))))
     typed = {name: value for name, value in parsed.items() if value is not untyped}
-    kept = {name: value for name, value in (stored or {}).items() if name in defaults and name not in PER_COMMAND}
     if "weights" in typed and "pretrained" in typed and not typed.get("predict"):
         raise InputError("--weights resumes a run, which brings its own weights: leave out --pretrained")
-    args = argparse.Namespace(**(defaults | kept | typed))
-    check(args)
+    kept = {name: value for name, value in (stored or {}).items() if name in actions and name not in PER_COMMAND}
+    for name, value in kept.items():
+        check_stored(actions[name], value)
+    args = argparse.Namespace(**({name: action.default for name, action in actions.items()} | kept | typed))
+    # What --predict and --weights leave open is known only with the run's own options.
+    check(args, combinations=stored is not None or not (args.predict or args.weights))
     return args, frozenset(typed)
+
+
+def check_stored(action, value):
+    """Refuse a stored option that its command line would never have given.
+
+    Args:
+        action: argparse.Action of the option.
+        value: what options.json or a checkpoint holds for it.
+
+    Raises:
+        InputError: names the option and its value.
+    """
+    kind = bool if isinstance(action, Switch) else (int, float) if action.type is float else action.type or str
+    several = action.nargs not in (None, "?")
+    values = value if isinstance(value, list) else [value]
+    fits = several == isinstance(value, list) and all(
+        isinstance(item, kind) and (kind is bool or not isinstance(item, bool)) for item in values
+    )
+    if action.choices:
+        fits = fits and value in action.choices
+    if not fits and not (value is None and action.default is None):
+        known = f", known are {', '.join(action.choices)}" if action.choices else ""
+        raise InputError(f"the stored options of the run are damaged: {action.dest} is {value!r}{known}")
 
 
 def refuse_changes(args, names, stored):
@@ -196,8 +219,8 @@ def refuse_changes(args, names, stored):
             raise InputError(f"--{name} {now} differs from the run's {then}: leave it out, or start a new run")
 
 
-def check(args):
-    """Refuse numbers that mean nothing and combinations that cannot work.
+def check(args, combinations=True):
+    """Refuse values that mean nothing and, unless `combinations` is false, combinations that cannot work.
 
     Raises:
         InputError: names the option, its value and what is possible.
@@ -210,8 +233,13 @@ def check(args):
             if not all(math.isfinite(number) and allowed(number) for number in values):
                 shown = " ".join(str(number) for number in values)
                 raise InputError(f"--{name} {shown}: expected {words}")
+    for name in ("save_path", "weights", "pretrained", "dataset_path"):
+        if getattr(args, name) == "":
+            raise InputError(f"--{name} is empty: name a file or folder, or leave it out")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
+        raise InputError(f"--device {args.device}: expected auto, cpu, cuda, cuda:N or mps")
     for applies, message in _REFUSED:
-        if applies(args):
+        if combinations and applies(args):
             raise InputError(message)
 
 

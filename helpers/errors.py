@@ -1,5 +1,6 @@
 """Mistakes of the user: one line, exit status 2."""
 
+import argparse
 import sys
 
 
@@ -8,6 +9,17 @@ class InputError(ValueError):
 
     Programs print it and exit with status 2. Any other exception is the program's own fault and keeps its traceback.
     """
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake on the command line as an `InputError`: one line, without the usage of fifty options."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message):
+        """Raise what programs print and answer with status 2."""
+        raise InputError(f"{message} (see --help)")
 
 
 def exit_status(program, main, argv):
@@ -19,10 +31,19 @@ def exit_status(program, main, argv):
         argv: handed to `main`.
 
     Returns:
-        int: what `main` returned (None is 0), or 2 after an `InputError`, whose message went to standard error.
+        int: what `main` returned (None is 0); 2 after an `InputError`, or a file or disk that fails, whose message went to
+        standard error; 130 after Ctrl-C.
     """
     try:
         return main(argv) or 0
     except InputError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
+    except OSError as error:
+        message = (
+            f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its permissions and the disk"
+        )
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped", file=sys.stderr)
+        return 130
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return 2

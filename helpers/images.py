@@ -28,7 +28,7 @@ def _open(path):
         return Image.open(path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "not an image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"cannot read {path}: {reason}; replace or remove it") from None
 
@@ -65,10 +65,20 @@ def read_image(path):
 
     The array is a view of pixel-interleaved memory (channels last), which is what resampling wants.
 
+    Images of 16 bits keep their upper 8.
+
     Raises:
         InputError: names the file that cannot be read.
     """
-    return _pixels(path, "RGB").transpose(2, 0, 1)
+    with _open(path) as image:
+        mode = image.mode
+    if not mode.startswith(("I", "F")):
+        return _pixels(path, "RGB").transpose(2, 0, 1)
+    if mode == "F":
+        raise InputError(f"{path} holds floating-point numbers; convert it to an image of 8 or 16 bits")
+    # Pillow would clip 16 bits to 255 instead of scaling them.
+    grey = np.clip(_pixels(path).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, 2).transpose(2, 0, 1)
 
 
 def read_label(path):

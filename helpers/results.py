@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers.errors import InputError
 from helpers.images import colourise, read_image, write_png
 
 
@@ -13,29 +14,47 @@ from helpers.images import colourise, read_image, write_png
 def replacing_folders(*folders):
     """Fill new folders, and let them take the places of old ones when all is done.
 
-    The block writes into temporary folders. When it ends well they are renamed; what is no PNG in an old folder was put there
-    by somebody else and is kept. When it fails the old folders stay as they are.
+    The block writes into temporary folders. When it ends well they are renamed, and whatever else was in the old folders is
+    moved over: only files of the same name are replaced. When it fails the old folders stay as they are.
 
     Yields:
         list of Path: the temporary folders, in the order of `folders`.
+
+    Raises:
+        InputError: one of `folders` is a file.
     """
-    folders = [Path(folder) for folder in folders]
+    folders = [Path(folder).resolve() for folder in folders]  # what a link points to is replaced, not the link
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, but the predictions go into a folder of this name; move it away")
     fresh = [folder.with_name(f".{folder.name}.partial") for folder in folders]
     for folder in fresh:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     try:
         yield fresh
-        for new, old in zip(fresh, folders, strict=True):
-            if old.is_dir():
-                for path in old.iterdir():
-                    if path.suffix != ".png":
-                        os.replace(path, new / path.name)
-                shutil.rmtree(old)
-            os.replace(new, old)
+        for new, folder in zip(fresh, folders, strict=True):
+            _exchange(new, folder)
     finally:
         for folder in fresh:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(new, folder):
+    """Rename `new` to `folder`, and move over what only the old folder has; at any moment both lie complete on the disk."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        os.replace(old, folder)
+        raise
+    if old.exists():
+        for path in old.iterdir():
+            if not (folder / path.name).exists():
+                os.replace(path, folder / path.name)
+        shutil.rmtree(old)
 
 
 def write_predictions(predictions, labels, ids, colours, report):

@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from helpers.errors import InputError
 
 # Column of log_epoch.csv -> key of the history in a checkpoint. The first five are the tutorial's.
@@ -70,8 +68,8 @@ class RunFolder:
 
     @property
     def holds_run(self):
-        """Whether a run has saved something here; without a checkpoint a folder may be started anew."""
-        return self.checkpoint.exists() or self.previous.exists() or self.best.exists()
+        """Whether a run can be continued from here; without a checkpoint a folder may be started anew."""
+        return self.checkpoint.exists() or self.previous.exists()
 
     def create(self):
         """Make the folder and images/.
@@ -266,6 +264,8 @@ def progress_bar(total, description, clock=None, epochs_done=0, share=1.0):
         (tqdm, function): the bar, a context manager; and what `train_epoch` and `validate_epoch` report to. Metrics are
         read, which waits for the device, at most twice a second.
     """
+    from tqdm import tqdm  # here, so that reading a run's options needs no more than Python
+
     bar = tqdm(total=total, desc=description, unit="img", disable=None, leave=False, dynamic_ncols=True)
     shown = 0.0
 

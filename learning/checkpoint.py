@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -37,12 +38,23 @@ def save(state, path, previous=None):
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
-            os.replace(path, previous)
+            _keep(path, Path(previous))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             temporary.unlink()
         raise InputError(f"cannot write {path}: {error}; make room or name another --save_path") from error
+
+
+def _keep(path, previous):
+    """Give a file a second name, in place of the file that has it, so that at no moment either name is without a file."""
+    link = previous.with_name(previous.name + ".tmp")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, link)
+    os.replace(link, previous)
 
 
 def load(path):

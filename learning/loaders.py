@@ -51,22 +51,34 @@ class Feed:
     workers: int = 0
     pin_memory: bool = False
 
-    def loader(self, views, **batching):
-        """torch.utils.data.DataLoader of lists of items; its workers stay from epoch to epoch."""
+    @property
+    def pinned(self):
+        """Whether batches lie in page-locked memory, from where they can be copied while the GPU works."""
+        return self.pin_memory and self.device.type == "cuda"
+
+    def loader(self, views, collate, **batching):
+        """torch.utils.data.DataLoader; its workers stay from epoch to epoch."""
         workers = min(self.workers, os.cpu_count() or 1)
-        pin_memory = self.pin_memory and self.device.type == "cuda"
         return DataLoader(
             views,
             num_workers=workers,
-            pin_memory=pin_memory,
+            pin_memory=self.pinned,
             persistent_workers=workers > 0,
-            collate_fn=list,
+            collate_fn=collate,
             **batching,
         )
 
-    def stack(self, tensors):
-        """Tensors of one shape as a batch on the device."""
-        return torch.stack(tensors).to(self.device, non_blocking=self.pin_memory)
+    def batches(self, loader):
+        """What a loader yields; the mistake that a worker met is raised here, so that it stays one line."""
+        for batch in loader:
+            if isinstance(batch, InputError):
+                # A new one: raising the worker's own would tie it to this frame, and so the processes to its lifetime.
+                raise InputError(str(batch))
+            yield batch
+
+    def to_device(self, tensor):
+        """A batch on the device."""
+        return tensor.to(self.device, non_blocking=self.pinned)
 
 
 class TrainBatches:
@@ -83,7 +95,7 @@ class TrainBatches:
         self.feed = feed
         self.draws = _EpochDraws(len(samples), feed.batch_size, seed)
         views = _TrainViews(samples, feed.decode, augmentation, feed.mean, seed)
-        self.loader = feed.loader(views, batch_sampler=self.draws)
+        self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
 
     def __len__(self):
         return len(self.draws)
@@ -98,9 +110,9 @@ class TrainBatches:
             InputError: names a file that cannot be read.
         """
         self.draws.epoch = epoch
-        for items in self.loader:
-            images, labels, views = zip(*_raise_errors(items), strict=True)
-            yield finish(self.feed.stack(images), self.feed.stack(labels), views, self.feed.mean, self.feed.std)
+        for images, labels, views in self.feed.batches(self.loader):
+            images, labels = self.feed.to_device(images), self.feed.to_device(labels)
+            yield finish(images, labels, views, self.feed.mean, self.feed.std)
 
 
 class EvalBatches:
@@ -116,18 +128,17 @@ class EvalBatches:
     def __init__(self, samples, feed, size, with_labels=True):
         self.feed, self.num_samples = feed, len(samples)
         views = _WholeViews(samples, feed.decode if with_labels else None, size, feed.mean)
-        self.loader = feed.loader(views, batch_size=feed.batch_size)
+        self.loader = feed.loader(views, _collate_whole, batch_size=feed.batch_size)
 
     def __len__(self):
         return len(self.loader)
 
     def __iter__(self):
         """Yields `EvalBatch`es; raises `InputError` with the name of a file that cannot be read."""
-        for items in self.loader:
-            images, labels, samples, sizes = zip(*_raise_errors(items), strict=True)
+        for images, labels, samples, sizes in self.feed.batches(self.loader):
             whole = [whole_view(size) for size in sizes]
-            images, _ = finish(self.feed.stack(images), None, whole, self.feed.mean, self.feed.std)
-            labels = None if labels[0] is None else [label.to(self.feed.device) for label in labels]
+            images, _ = finish(self.feed.to_device(images), None, whole, self.feed.mean, self.feed.std)
+            labels = None if labels[0] is None else [self.feed.to_device(label) for label in labels]
             yield EvalBatch(images, labels, list(sizes), list(samples))
 
 
@@ -182,10 +193,21 @@ class _WholeViews(Dataset):
         return view_sample(image, None, whole_view(size), self.size, self.mean)[0], label, sample, size
 
 
-def _raise_errors(items):
-    """The items of a batch, or the first mistake that a worker met: it travels as a value, so that it stays one line."""
-    for item in items:
-        if isinstance(item, InputError):
-            # A new one: raising the item itself would tie it to this frame, and so the worker processes to its lifetime.
-            raise InputError(str(item))
-    return items
+def _collate_views(items):
+    error = _first_error(items)
+    if error:
+        return error
+    images, labels, views = zip(*items, strict=True)
+    return torch.stack(images), torch.stack(labels), views
+
+
+def _collate_whole(items):
+    error = _first_error(items)
+    if error:
+        return error
+    images, labels, samples, sizes = zip(*items, strict=True)
+    return torch.stack(images), labels, samples, sizes
+
+
+def _first_error(items):
+    return next((item for item in items if isinstance(item, InputError)), None)

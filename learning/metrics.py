@@ -37,6 +37,10 @@ class EpochMetrics:
         counts = torch.bincount(cell.flatten(), minlength=self.num_classes**2 + 1)[:-1]
         self.confusion += counts.view_as(self.confusion).to(self.confusion.device)
 
+    def is_finite(self):
+        """Whether the losses so far are numbers."""
+        return bool(torch.isfinite(self.loss).all())
+
     def mean_loss(self):
         """float: mean loss so far, nan before the first valid pixel."""
         total, weight = self.loss.tolist()

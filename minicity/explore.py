@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from tqdm import tqdm
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, Parser, exit_status
 from helpers.images import colourise, overlay, read_image, read_instances, read_label
 from learning.datasets import DATASETS, open_dataset
 from learning.datasets.survey import survey
@@ -57,10 +57,12 @@ def main(argv=None):
         InputError: no such data set, broken files, or an output folder that cannot be written to.
     """
     options = _parse(argv)
-    dataset = open_dataset(options.dataset, options.dataset_path)
+    dataset = open_dataset(options.dataset, options.dataset_path or f"./{options.dataset}")
     output = Path(options.output or dataset.root / "explore")
-    _make_folder(output)
     splits = [name for name, samples in dataset.splits.items() if samples[0].label]
+    if not splits:
+        raise InputError(f"{dataset.root} has no labels to explore")
+    _make_folder(output)
     counts = {split: count(dataset, split) for split in splits}
     for split in splits:
         print(table(dataset.labels, split, counts[split]), end="\n\n")
@@ -74,11 +76,11 @@ def main(argv=None):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m minicity.explore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", choices=tuple(DATASETS), default="minicity", help="format (default: %(default)s)")
-    parser.add_argument("--dataset_path", default="./minicity", help="folder of the data (default: %(default)s)")
+    parser.add_argument("--dataset_path", help="folder of the data (default: ./ and the name)")
     parser.add_argument("--output", help="folder for the results (default: the folder explore in --dataset_path)")
     return parser.parse_args(argv)
 
@@ -119,7 +121,9 @@ def _count_instances(dataset, split):
         return np.bincount(numbers[numbers >= 1000] // 1000, minlength=256)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        bar = tqdm(threads.map(look, paths), total=len(paths), desc=f"counting {split}", delay=1, leave=False)
+        bar = tqdm(
+            threads.map(look, paths), total=len(paths), desc=f"counting {split}", delay=1, leave=False, disable=None
+        )
         by_id = sum(bar)
     return np.array([by_id[row.id] if row.has_instances else -1 for row in dataset.labels.classes], np.int64)
 

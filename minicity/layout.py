@@ -1,5 +1,6 @@
 """MiniCity's layout on disk, and how a data set gets there: whole or not at all."""
 
+import shlex
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -75,4 +76,4 @@ def paths(root, split, name):
 
 def command_options(output):
     """What a program's command line needs to find a data set in `output`: "" for the usual folder."""
-    return "" if Path(output).resolve() == Path("minicity").resolve() else f" --dataset_path {output}"
+    return "" if Path(output).resolve() == Path("minicity").resolve() else f" --dataset_path {shlex.quote(str(output))}"

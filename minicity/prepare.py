@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, Parser, exit_status
 from helpers.images import read_size
 from minicity.layout import (
     IMAGE,
@@ -50,7 +50,9 @@ def main(argv=None):
     _check_folders(Path(options.cityscapes))
     _check_files(items)
     with new_data_set(options.output) as folder:
-        num_links = sum(_arrange(item, folder, options.copy) for item in tqdm(items, desc="arranging", unit="image"))
+        num_links = sum(
+            _arrange(item, folder, options.copy) for item in tqdm(items, desc="arranging", unit="image", disable=None)
+        )
     how = "copied" if num_links == 0 else "hard links" if num_links == len(items) else "hard links and copies"
     print(
         f"{len(items)} images ({how}) are in {options.output}; "
@@ -59,7 +61,7 @@ def main(argv=None):
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m minicity.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cityscapes", metavar="CITYSCAPES_DIR", help=f"folder that holds {IMAGES} and {LABELS}")
@@ -124,7 +126,7 @@ def _check_files(items):
         raise InputError(
             f"{missing[0]} is missing, {len(missing)} of {len(sources)} files in all; unpack {' and '.join(parts)} again"
         )
-    for item in tqdm(items, desc="checking", unit="image"):
+    for item in tqdm(items, desc="checking", unit="image", disable=None):
         image, *maps = item.sources
         size = read_size(image)
         for path in maps:

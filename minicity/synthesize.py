@@ -12,7 +12,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, Parser, exit_status
 from helpers.images import write_png
 from minicity.layout import IMAGES, LABELS, command_options, new_data_set, paths, refuse_existing
 from minicity.scene import draw_scene
@@ -32,15 +32,18 @@ def main(argv=None):
     with new_data_set(options.output) as folder:
         _write_all(folder, options.seed, options.size, counts, options.num_workers)
     height, width = options.size
+    # baseline.py takes no size below 64.
+    size = " ".join(str(max(64, length)) for length in options.size)
+    crop = " ".join(str(max(64, length * 3 // 4)) for length in options.size)
     where = command_options(options.output)
     print(
         f"{sum(counts.values())} images of {height}x{width} are in {options.output}; next: python baseline.py{where} "
-        f"--train_size {height} {width} --test_size {height} {width} --crop_size {height * 3 // 4} {width * 3 // 4}"
+        f"--train_size {size} --test_size {size} --crop_size {crop}"
     )
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m minicity.synthesize",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -84,7 +87,7 @@ def _write_all(folder, seed, size, counts, num_workers):
         if split != "test":
             (folder / LABELS / split).mkdir(parents=True)
     draw = partial(_write_one, folder, seed, size)
-    bar = partial(tqdm, total=len(jobs), desc="drawing", unit="image")
+    bar = partial(tqdm, total=len(jobs), desc="drawing", unit="image", disable=None)
     if num_workers == 1:
         for job in bar(jobs):
             draw(job)

@@ -45,7 +45,14 @@ def test_imports_go_one_way(path):
     if path.name in ("learner.py", "inference.py"):
         assert not belong_to(names, "learning.datasets", "learning.models", "learning.loaders")
     if path.name == "options.py":
-        assert names <= {"argparse", "math", "helpers.errors", "helpers.errors.InputError"}
+        assert names <= {
+            "argparse",
+            "math",
+            "re",
+            "helpers.errors",
+            "helpers.errors.InputError",
+            "helpers.errors.Parser",
+        }
 
 
 def test_names_in_the_options_are_the_keys_of_the_tables():

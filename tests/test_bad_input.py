@@ -1,5 +1,6 @@
 """Bad input gets one line that says what, where and what to do, exit status 2, and leaves every file as it was."""
 
+import json
 import os
 import pickle
 
@@ -188,7 +189,7 @@ def test_predicting_without_options_json_still_compares(trained, tmp_path, capsy
     alone = tmp_path / "best.pth.tar"
     alone.write_bytes((run / "best_weights.pth.tar").read_bytes())
     status = train(tmp_path / "run", data, "--predict", "--weights", alone, "--norm", "evo")
-    refused(capsys, status, "--norm batch", "--norm is evo")
+    refused(capsys, status, "--norm evo", "batch")
 
 
 def test_weights_of_another_number_of_classes(trained, tmp_path, minicity, capsys):
@@ -272,3 +273,57 @@ def test_a_full_disk_keeps_the_last_checkpoint(trained, tmp_path, capsys, monkey
     assert "No space left" in capsys.readouterr().err
     assert (run / "checkpoint.pth.tar").read_bytes() == before
     assert not list(run.glob("*.tmp"))
+
+
+def test_weights_from_elsewhere_do_not_touch_another_runs_results(trained, tmp_path, capsys):
+    run, data = trained
+    other = tmp_path / "other"
+    assert train(other, data, "--epochs", 1) == 0
+    before = snapshot(other)
+    capsys.readouterr()
+    status = run_baseline("--save_path", other, "--predict", "--weights", run / "best_weights.pth.tar")
+    refused(capsys, status, "holds another run", "--save_path")
+    assert snapshot(other) == before
+
+
+@pytest.mark.parametrize(
+    "damage", [{"model": "Foo"}, {"dataset": "foo"}, {"epochs": "abc"}, {"crop_size": 3}, {"hflip": 1}]
+)
+def test_damaged_stored_options(trained, tmp_path, capsys, damage):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "best_weights.pth.tar").write_bytes((trained[0] / "best_weights.pth.tar").read_bytes())
+    stored = json.loads((trained[0] / "options.json").read_text())
+    (run / "options.json").write_text(json.dumps({"options": stored["options"] | damage}))
+    refused(capsys, run_baseline("--save_path", run, "--predict"), "damaged", *damage, *damage.values())
+
+
+def test_resuming_on_other_data(trained, tmp_path, capsys):
+    run, _ = trained
+    other = make_camvid(tmp_path / "data", seed=1)
+    words = ("--save_path", tmp_path / "run", "--weights", run / "checkpoint.pth.tar", "--epochs", 2, "--device", "cpu")
+    refused(capsys, run_baseline(*words, "--dataset_path", other), "not those of the run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--weights", "--pretrained", "--save_path", "--dataset_path"])
+def test_empty_paths(tmp_path, camvid, capsys, option):
+    refused(capsys, train(tmp_path / "run", camvid, option, ""), option, "empty")
+
+
+def test_results_that_are_a_file(trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("best_weights.pth.tar", "options.json"):
+        (run / name).write_bytes((trained[0] / name).read_bytes())
+    (run / "results_val").write_text("mine")
+    refused(capsys, run_baseline("--save_path", run, "--predict", "--device", "cpu"), "results_val", "file")
+    assert (run / "results_val").read_text() == "mine"
+
+
+def test_running_out_of_memory_names_the_options_that_help(tmp_path, camvid, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("learning.learner.train_epoch", full)
+    refused(capsys, train(tmp_path / "run", camvid), "--batch_size", "--crop_size", "--test_size", "--mst")

@@ -169,12 +169,15 @@ def test_a_later_prediction_replaces_results_and_nothing_else(tmp_path, camvid):
     assert train(run, camvid, "--epochs", 1) == 0
     (run / "results_val" / "notes.txt").write_text("mine")
     (run / "mine.png").write_bytes(b"mine")
-    (run / "results_val" / "stale.png").write_bytes(b"old")
+    (run / "results_val" / "figure.png").write_bytes(b"mine")
+    prediction = run / "results_val" / "0001TP_val000.png"
+    prediction.write_bytes(b"old")
     assert run_baseline("--save_path", run, "--predict") == 0
     assert (run / "results_val" / "notes.txt").read_text() == "mine"
     assert (run / "mine.png").read_bytes() == b"mine"
-    assert not (run / "results_val" / "stale.png").exists()
-    assert not list(run.glob(".*partial"))
+    assert (run / "results_val" / "figure.png").read_bytes() == b"mine"
+    assert prediction.read_bytes() != b"old"
+    assert not list(run.glob(".*"))
 
 
 def test_pretrained_weights_are_loaded_and_named(tmp_path, camvid, capsys):
@@ -255,3 +258,50 @@ def test_a_run_loads_and_predicts_in_python(tmp_path, camvid):
     for name in ("0001TP_val000", "0001TP_val002"):
         prediction = loaded.predict(read_image(camvid / "val" / f"{name}.png"))
         assert np.array_equal(prediction, np.asarray(Image.open(run / "results_val" / f"{name}.png")))
+
+
+def test_results_behind_a_link_are_replaced_where_they_are(tmp_path, camvid):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    assert train(run, camvid, "--epochs", 1) == 0
+    (run / "results_val").rename(disk)
+    (disk / "notes.txt").write_text("mine")
+    (run / "results_val").symlink_to(disk)
+    assert run_baseline("--save_path", run, "--predict") == 0
+    assert (run / "results_val").is_symlink()
+    assert (disk / "notes.txt").read_text() == "mine"
+    assert len(list(disk.glob("*.png"))) == 3
+
+
+def test_moved_weights_bring_their_options(tmp_path, camvid):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    assert train(run, camvid, "--epochs", 1, "--dataset_mean", 0.3, 0.3, 0.3) == 0
+    moved.mkdir()
+    (run / "best_weights.pth.tar").rename(moved / "weights.pth.tar")
+    words = ("--save_path", tmp_path / "out", "--predict", "--weights", moved / "weights.pth.tar", "--device", "cpu")
+    assert run_baseline(*words) == 0
+    assert snapshot(tmp_path / "out/results_val") == snapshot(run / "results_val")
+
+
+def test_a_run_from_pretrained_weights_predicts_without_their_file(tmp_path, camvid):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(first, camvid, "--epochs", 1) == 0
+    assert train(second, camvid, "--epochs", 1, "--pretrained", first / "best_weights.pth.tar") == 0
+    (first / "best_weights.pth.tar").unlink()
+    assert run_baseline("--save_path", second, "--predict") == 0
+
+
+def test_images_of_16_bits_keep_their_upper_8(tmp_path):
+    ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    image = read_image(save(tmp_path / "grey.png", ramp))
+    assert image.shape == (3, 16, 16)
+    assert np.array_equal(image[1], (ramp >> 8).astype(np.uint8))
+
+
+def test_scoring_needs_no_tqdm(tmp_path, camvid):
+    run = tmp_path / "run"
+    assert train(run, camvid, "--epochs", 1) == 0
+    code = (
+        "import sys; sys.modules['tqdm'] = sys.modules['torch'] = sys.modules['matplotlib'] = None;"
+        f"import evaluate; sys.exit(evaluate.main(['--results', {str(run / 'results_val')!r}]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,7 +1,8 @@
 """Data sets on disk: which files there are and what their labels mean. No torch here.
 
-A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`, `MEAN`, `STD`, `CLASS_WEIGHTS`, `BLOB_RULES`, the
-line `HINT` for a missing folder, and the function `find(root)`; it joins by a line in `DATASETS`.
+A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`, `MEAN`, `STD`, `CLASS_WEIGHTS`, `BLOB_RULES`,
+`IMAGES` (how images are named), the line `HINT` for a missing folder, and the function `find(root)`; it joins by a line in
+`DATASETS`.
 """
 
 from learning.datasets import camvid, minicity

@@ -75,7 +75,9 @@ def open_dataset(name, spec, root):
         raise InputError(f"there is no {name} data set in {root}. {spec.HINT}")
     for split, samples in splits.items():
         if not samples:
-            raise InputError(f"the {split} split of {root} has no images; add some, or remove the empty folder")
+            raise InputError(
+                f"the {split} split of {root} has no images ({spec.IMAGES}); add some, or remove the folder"
+            )
     return Dataset(name, root, {split: tuple(samples) for split, samples in splits.items()}, encoding, spec)
 
 

@@ -17,6 +17,7 @@ BLOB_RULES = {
     "Pavement": ("Fence", "Pedestrian"),
     "Road": ("Bicyclist",),
 }  # class a blob stands on -> classes of the blobs
+IMAGES = "*.png or *.jpg"
 HINT = "Name the folder that holds train/, trainannot/, val/ and valannot/ with --dataset_path"
 
 

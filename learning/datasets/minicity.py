@@ -19,6 +19,7 @@ CLASS_WEIGHTS = (
     *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
 )
 BLOB_RULES = {"sidewalk": ("wall", "fence"), "road": ("bus", "train")}  # class a blob stands on -> classes of the blobs
+IMAGES = "*_leftImg8bit.png"
 HINT = (
     "`python -m minicity.synthesize` draws one to start with; "
     "`python -m minicity.prepare CITYSCAPES_DIR` arranges the real one; --dataset_path names another folder"

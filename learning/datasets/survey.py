@@ -68,7 +68,14 @@ def survey(dataset, split):
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         # The bar appears only where the look takes long enough to be wondered at.
         rows = list(
-            tqdm(threads.map(look, samples), total=len(samples), desc=f"checking {split}", delay=1, leave=False)
+            tqdm(
+                threads.map(look, samples),
+                total=len(samples),
+                desc=f"checking {split}",
+                delay=1,
+                leave=False,
+                disable=None,
+            )
         )
     sizes, pixels, void = zip(*rows, strict=True)
     return Survey(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
