@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +70,8 @@ def load(path):
     if not Path(path).is_file():
         raise InputError(f"there is no checkpoint {path}")
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's words on odd files; what is wrong with them is said below
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]

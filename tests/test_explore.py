@@ -97,7 +97,7 @@ def test_samples_are_spread_evenly():
 
 
 def test_unknown_data_set_lists_the_known():
-    with pytest.raises(InputError, match="minicity.*camvid"):
+    with pytest.raises(InputError, match=r"minicity.*camvid"):
         explore.main(["--dataset", "kitti"])
 
 
