@@ -13,7 +13,8 @@ demo: $(VENV)/.installed
 	@test ! -e $(DEMO) || { echo "$(DEMO) exists: remove it first, or choose another folder: make demo DEMO=folder"; exit 2; }
 	$(RUN) -m minicity.synthesize --output $(DEMO)/minicity --size 128 256 --num_train 120 --num_val 16 --num_test 4
 	$(RUN) baseline.py --dataset_path $(DEMO)/minicity --save_path $(DEMO)/run --model UNet --train_size 96 192 \
-	    --crop_size 64 128 --test_size 96 192 --batch_size 8 --epochs 14 --lr_init 0.02 --mst --seed 1
+	    --crop_size 64 128 --test_size 96 192 --batch_size 8 --epochs 18 --lr_init 0.05 --warmup_epochs 1 \
+	    --colorjitter_factor 0.1 --mst --seed 1
 	$(RUN) evaluate.py --results $(DEMO)/run/results_val
 	@echo
 	@echo "Look at:"

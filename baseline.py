@@ -100,12 +100,7 @@ def train(args, data, surveys, run):
         )
         is_best = improves(history["miou"][-1], best_miou)
         best_miou = history["miou"][-1] if is_best else best_miou
-        state = {"epoch": epoch, "model_state_dict": parts.model.state_dict(), "options": vars(args)}
-        if is_best:
-            checkpoint.save(state | {"miou": best_miou}, run.best)
-        state |= {"optimizer_state_dict": parts.optimizer.state_dict(), "best_miou": best_miou, "metrics": history}
-        state |= {"external_weights": external_weights, "data_fingerprint": runlog.fingerprint(data)}
-        checkpoint.save(state, run.checkpoint, previous=run.previous)
+        save_epoch(args, data, run, parts, epoch, history, best_miou, is_best, external_weights)
         runlog.write_logs(run.path, history)
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(first_batch, data.decode, data.labels.palette, epoch, run.images)
@@ -116,6 +111,24 @@ def train(args, data, surveys, run):
         checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
         predict_split(args, data, "val", parts, run)
         print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
+
+
+def save_epoch(args, data, run, parts, epoch, history, best_miou, is_best, external_weights):
+    """Save the best weights first, then the checkpoint that knows of them: a kill in between only repeats the epoch."""
+    from helpers import runlog
+    from learning import checkpoint
+
+    state = {"epoch": epoch, "model_state_dict": parts.model.state_dict(), "options": vars(args)}
+    if is_best:
+        checkpoint.save(state | {"miou": best_miou}, run.best)
+    state |= {
+        "optimizer_state_dict": parts.optimizer.state_dict(),
+        "best_miou": best_miou,
+        "metrics": history,
+        "external_weights": external_weights,
+        "data_fingerprint": runlog.fingerprint(data),
+    }
+    checkpoint.save(state, run.checkpoint, previous=run.previous)
 
 
 def restore(args, data, parts, run):

@@ -14,9 +14,9 @@ from PIL import Image
 from tiny import draw, make_camvid, make_minicity, save
 
 import options
-from build import load_run
 from helpers.images import read_image
 from helpers.labels import CITYSCAPES
+from learning.predictor import load_run
 
 ROOT = options.__file__.rsplit("/", 1)[0]
 

@@ -59,9 +59,11 @@ def end_panel(canvas, place, forward, box, colour, number):
 
 
 def side_box(fore, back, low, high):
+    """Corners (forward, up) in metres of a rectangle in a side view."""
     return ((fore, low), (fore, high), (back, high), (back, low))
 
 
 def disc(radius, corners=10):
+    """Corners in metres of a regular polygon around 0, 0."""
     turns = [2 * math.pi * index / corners for index in range(corners)]
     return [(radius * math.cos(turn), radius * math.sin(turn)) for turn in turns]

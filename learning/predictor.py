@@ -1,0 +1,65 @@
+"""A trained run in a few lines of Python: load it, predict images."""
+
+from pathlib import Path
+
+import torch
+
+from helpers import runlog
+from helpers.errors import InputError
+from learning import augment, checkpoint, inference
+from learning.datasets import DATASETS
+from learning.models import build_model
+
+
+class Predictor:
+    """A trained run that predicts single images; see `load_run`.
+
+    Args:
+        path: Path of the weights.
+        device: torch device, or its name.
+    """
+
+    def __init__(self, path, device):
+        state = checkpoint.load(path)
+        stored = state.get("options") or runlog.read_options(path.parent / "options.json")
+        if not stored:
+            raise InputError(
+                f"{path} does not say with which options it was trained, and there is no options.json beside it"
+            )
+        self.labels = DATASETS[stored["dataset"]].LABELS
+        self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
+        self.device = torch.device(device)
+        model = build_model(stored["model"], len(self.labels.classes), stored["norm"], seed=0)
+        checkpoint.load_weights(model, state, path, {})
+        self.model = model.eval().to(self.device)
+
+    def predict(self, image, mst=False):
+        """Classes of an image of any size.
+
+        Args:
+            image: uint8 (3, H, W), RGB, as `helpers.images.read_image` returns it.
+            mst: 8 scales and mirror images instead of one.
+
+        Returns:
+            uint8 (H, W): train ids, which index `labels.names` and `labels.palette`.
+        """
+        view = augment.whole_view(image.shape[1:])
+        pixels, _ = augment.view_sample(image, None, view, self.size, self.mean)
+        with torch.inference_mode():
+            batch, _ = augment.finish(pixels[None].to(self.device), None, [view], self.mean, self.std)
+            scales = inference.MST_SCALES if mst else (1.0,)
+            scores = inference.image_scores(self.model, batch, scales, mirror=mst)[0]
+            classes = inference.to_classes(inference.enlarge(scores, image.shape[1:]))
+            return classes.to(torch.uint8).cpu().numpy()
+
+
+def load_run(folder, device="cpu"):
+    """The best weights of a run, ready to predict.
+
+    Returns:
+        Predictor
+
+    Raises:
+        InputError: there are no such weights, or they cannot be read.
+    """
+    return Predictor(runlog.RunFolder(Path(folder)).best, device)
