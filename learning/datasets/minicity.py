@@ -25,12 +25,8 @@ HINT = (
     "`python -m minicity.prepare CITYSCAPES_DIR` arranges the real one; --dataset_path names another folder"
 )
 
-_IMAGE, _IDS, _TRAIN_IDS, _INSTANCES = (
-    "_leftImg8bit",
-    "_gtFine_labelIds",
-    "_gtFine_labelTrainIds",
-    "_gtFine_instanceIds",
-)
+_IMAGE = "_leftImg8bit"
+_IDS, _TRAIN_IDS, _INSTANCES = "_gtFine_labelIds", "_gtFine_labelTrainIds", "_gtFine_instanceIds"
 
 
 def find(root):
@@ -44,8 +40,9 @@ def find(root):
     """
     images, labels = root / "leftImg8bit", root / "gtFine"
     names = [split for split in ("train", "val", "test") if (images / split).is_dir()]
-    has_ids = any(_files(labels / split, _IDS) for split in names)
-    encoding, suffix = ("ids", _IDS) if has_ids or not _any_train_ids(labels, names) else ("train_ids", _TRAIN_IDS)
+    encoding, suffix = "ids", _IDS
+    if not _any_files(labels, names, _IDS) and _any_files(labels, names, _TRAIN_IDS):
+        encoding, suffix = "train_ids", _TRAIN_IDS
     splits = {}
     for split in names:
         if split != "test" and not (labels / split).is_dir():
@@ -64,8 +61,8 @@ def find(root):
     return splits, encoding
 
 
-def _any_train_ids(labels, names):
-    return any(_files(labels / split, _TRAIN_IDS) for split in names)
+def _any_files(folder, splits, suffix):
+    return any(_files(folder / split, suffix) for split in splits)
 
 
 def _walk(folder):
