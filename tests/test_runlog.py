@@ -54,7 +54,8 @@ def test_results_stay_as_they_are_when_predicting_fails(tmp_path):
             (ids / "a.png").write_text("new")
             raise RuntimeError("no more memory")
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert (old / "a.png").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["results_val"]
 
