@@ -41,8 +41,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         if args.predict or args.dry_run or not run.checkpoint.exists():
             raise
-        kept = shlex.quote(str(run.checkpoint))
-        print(f"\nstopped; continue after the last whole epoch with --weights {kept}", file=sys.stderr)
+        print(f"\nstopped; continue after the last whole epoch with {run.continuation}", file=sys.stderr)
         return 130
 
 

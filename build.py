@@ -6,7 +6,6 @@ functions that need torch import it, and what builds on it, themselves.
 
 import os
 import secrets
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,10 +74,9 @@ def check_run_folder(args, run):
         raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
     continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
     if run.holds_run and not (args.dry_run or continues or (args.predict and not args.weights)):
-        last = run.checkpoint if run.checkpoint.exists() else run.previous
         advice = "name another --save_path"
         if not args.predict:
-            advice = f"continue it with --weights {shlex.quote(str(last))}, or {advice}"
+            advice = f"continue it with {run.continuation}, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
 
 

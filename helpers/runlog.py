@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import time
 from contextlib import suppress
@@ -70,6 +71,12 @@ class RunFolder:
     def holds_run(self):
         """Whether a run can be continued from here; without a checkpoint a folder may be started anew."""
         return self.checkpoint.exists() or self.previous.exists()
+
+    @property
+    def continuation(self):
+        """str: the options that continue the run from its last checkpoint."""
+        last = self.checkpoint if self.checkpoint.exists() else self.previous
+        return f"--save_path {shlex.quote(str(self.path))} --weights {shlex.quote(str(last))}"
 
     def create(self):
         """Make the folder and images/.
