@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 # Threads that wait give their core away: several processes share the machine.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
 	@test ! -e $(DEMO) || { echo "$(DEMO) exists: remove it first, or choose another folder: make demo DEMO=folder"; exit 2; }
@@ -23,9 +23,6 @@ demo: $(VENV)/.installed
 	@echo "  $(DEMO)/run/results_color_val/         inputs and predictions in colour"
 
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -m "not slow"
-
-test-all: $(VENV)/.installed-dev
 	$(RUN) -m pytest
 
 lint: $(VENV)/.installed-dev
