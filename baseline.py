@@ -53,9 +53,9 @@ def train(args, data, surveys, run):
     from learning.learner import train_epoch, validate_epoch
 
     parts = Parts(args, data, surveys)
-    start, history, best_miou, external_weights = restore(args, data, parts, run)
+    start, history, best_miou, external_weights = restore(args, parts, run)
     run.create()
-    write_options(args, data, run, parts.device, external_weights)
+    write_options(args, run, parts, external_weights)
     print(first_screen(args, data, surveys, run, parts), flush=True)
     batch = next(iter(parts.train_batches.epoch(start)))
     images, labels = (tensor.cpu().numpy() for tensor in parts.mix(*batch, start, 0))
@@ -99,7 +99,7 @@ def train(args, data, surveys, run):
         )
         is_best = improves(history["miou"][-1], best_miou)
         best_miou = history["miou"][-1] if is_best else best_miou
-        save_epoch(args, data, run, parts, epoch, history, best_miou, is_best, external_weights)
+        save_epoch(args, run, parts, epoch, history, best_miou, is_best, external_weights)
         runlog.write_logs(run.path, history)
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(first_batch, data.decode, data.labels.palette, epoch, run.images)
@@ -112,9 +112,8 @@ def train(args, data, surveys, run):
         print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
 
 
-def save_epoch(args, data, run, parts, epoch, history, best_miou, is_best, external_weights):
+def save_epoch(args, run, parts, epoch, history, best_miou, is_best, external_weights):
     """Save the best weights first, then the checkpoint that knows of them: a kill in between only repeats the epoch."""
-    from helpers import runlog
     from learning import checkpoint
 
     state = {"epoch": epoch, "model_state_dict": parts.model.state_dict(), "options": vars(args)}
@@ -125,12 +124,12 @@ def save_epoch(args, data, run, parts, epoch, history, best_miou, is_best, exter
         "best_miou": best_miou,
         "metrics": history,
         "external_weights": external_weights,
-        "data_fingerprint": runlog.fingerprint(data),
+        "data_fingerprint": parts.fingerprint,
     }
     checkpoint.save(state, run.checkpoint, previous=run.previous)
 
 
-def restore(args, data, parts, run):
+def restore(args, parts, run):
     """Continue where the checkpoint --weights ends, or begin.
 
     Returns:
@@ -158,8 +157,10 @@ def restore(args, data, parts, run):
     best = Path(args.weights).parent / run.best.name
     if not best.exists() and start >= args.epochs:
         raise InputError(f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on")
-    if state["data_fingerprint"] != runlog.fingerprint(data):
-        raise InputError(f"the data in {data.root} are not those of the run: files were added, removed or changed")
+    if state["data_fingerprint"] != parts.fingerprint:
+        raise InputError(
+            f"the data in {args.dataset_path} are not those of the run: files were added, removed or changed"
+        )
     if not best.exists():
         print(f"note: {best} is missing; the next epoch counts as the best so far")
         best_miou = None

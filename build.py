@@ -120,6 +120,7 @@ class Parts:
         several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
         self.network = torch.nn.DataParallel(self.model) if several else self.model
         self.data, self.test_size = data, args.test_size
+        self.fingerprint = runlog.fingerprint(data)
         self.feed = Feed(
             data.decode,
             args.dataset_mean,
@@ -175,7 +176,7 @@ def pick_device(name):
 
 
 def augmentation(args):
-    """learning.augment.Augmentation of the options; --overfit sees unaugmented images."""
+    """learning.augment.Augmentation of the options; --overfit sees crops that are not augmented."""
     from learning.augment import Augmentation
 
     if args.overfit:
@@ -233,7 +234,7 @@ def first_screen(args, data, surveys, run, parts):
     return "\n".join(lines)
 
 
-def write_options(args, data, run, device, external_weights):
+def write_options(args, run, parts, external_weights):
     """Write options.json: every option, and what else it takes to understand the run."""
     import torch
     import torchvision
@@ -241,10 +242,10 @@ def write_options(args, data, run, device, external_weights):
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "torchvision": torchvision.__version__}
     circumstances = {
         "external weights": external_weights,
-        "data fingerprint": runlog.fingerprint(data),
+        "data fingerprint": parts.fingerprint,
         "commit": runlog.source_commit(),
         "versions": versions | {"numpy": np.__version__},
-        "device": str(device),
+        "device": str(parts.device),
         "threads": torch.get_num_threads(),
     }
     runlog.write_options(run.options, vars(args), circumstances)

@@ -27,6 +27,7 @@ def replacing_folders(*folders):
     for folder in folders:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, but the predictions go into a folder of this name; move it away")
+        _recover(folder)
     fresh = [folder.with_name(f".{folder.name}.partial") for folder in folders]
     for folder in fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -36,25 +37,34 @@ def replacing_folders(*folders):
         for new, folder in zip(fresh, folders, strict=True):
             _exchange(new, folder)
     finally:
+        for folder in folders:
+            _recover(folder)
         for folder in fresh:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exchange(new, folder):
     """Rename `new` to `folder`, and move over what only the old folder has; at any moment both lie complete on the disk."""
-    old = folder.with_name(f".{folder.name}.old")
+    old = _set_aside(folder)
     if folder.exists():
         os.replace(folder, old)
-    try:
-        os.replace(new, folder)
-    except OSError:
-        os.replace(old, folder)
-        raise
+    os.replace(new, folder)
+    _recover(folder)
+
+
+def _recover(folder):
+    """Bring back from the folder that was set aside what `folder` lacks, also after a kill in the middle of an exchange."""
+    old = _set_aside(folder)
     if old.exists():
+        folder.mkdir(exist_ok=True)
         for path in old.iterdir():
             if not (folder / path.name).exists():
                 os.replace(path, folder / path.name)
         shutil.rmtree(old)
+
+
+def _set_aside(folder):
+    return folder.with_name(f".{folder.name}.old")
 
 
 def write_predictions(predictions, labels, ids, colours, report):

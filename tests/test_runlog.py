@@ -72,6 +72,24 @@ def test_results_take_the_place_of_those_of_the_same_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results_val"]
 
 
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_kill_in_the_middle_of_the_exchange_loses_nothing(tmp_path, renamed):
+    """The old folder was set aside, and the new one has its name already, or not yet."""
+    folder, aside = tmp_path / "results_val", tmp_path / ".results_val.old"
+    aside.mkdir()
+    (aside / "mine.txt").write_text("mine")
+    (aside / "a.png").write_text("old")
+    if renamed:
+        folder.mkdir()
+        (folder / "a.png").write_text("newer")
+    with replacing_folders(folder) as (ids,):
+        assert (folder / "a.png").read_text() == ("newer" if renamed else "old")
+        (ids / "a.png").write_text("newest")
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert (folder / "a.png").read_text() == "newest"
+    assert [path.name for path in tmp_path.iterdir()] == ["results_val"]
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
 def test_durations(seconds, words):
     assert runlog.duration(seconds) == words
