@@ -10,6 +10,7 @@ from helpers.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
+_ONE_NUMBER_A_PIXEL = {"L": np.dtype(np.uint8), "P": np.dtype(np.uint8), "I;16": np.dtype("<u2")}  # by Pillow's mode
 
 
 def list_images(folder):
@@ -36,9 +37,22 @@ def _open(path):
 def _pixels(path, convert=None):
     with _open(path) as image:
         try:
-            return np.asarray(image.convert(convert) if convert else image)
+            if convert or image.mode not in _ONE_NUMBER_A_PIXEL:
+                return np.asarray(image.convert(convert) if convert else image)
+            return _decoded(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
+
+
+def _decoded(image):
+    """What np.asarray(image) holds, decoded into the array itself; asarray would copy twice, 16 bits pixel by pixel."""
+    # Zeros, as Pillow's own memory: data that ends early leaves the rest as it is.
+    pixels = np.zeros(image.size[::-1], _ONE_NUMBER_A_PIXEL[image.mode])
+    memory = Image.frombuffer(image.mode, image.size, pixels, "raw", image.mode, 0, 1).im
+    image.im = memory
+    image.load()
+    # A format that brings memory of its own has not written into this one.
+    return pixels if image.im is memory else np.asarray(image)
 
 
 def read_size(path):
@@ -107,11 +121,14 @@ def read_label(path):
 
 
 def read_instances(path):
-    """Instance map, int32 (H, W): class id x 1000 + number for an instance, the class id alone for a region or group."""
+    """Instance map, (H, W): class id x 1000 + number for an instance, the class id alone for a region or group.
+
+    uint16 as files of 16 bits hold it, int32 from all others.
+    """
     pixels = _pixels(path)
     if pixels.ndim != 2:
         raise InputError(f"{path} is a colour picture, but an instance map holds one instance number a pixel")
-    return pixels.astype(np.int32)
+    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.int32)
 
 
 def write_png(path, pixels, compress_level=6):

@@ -24,10 +24,33 @@ def confusion_matrix(truth, prediction, num_labels):
     """
     assert truth.shape == prediction.shape, (truth.shape, prediction.shape)
     assert max(truth.max(initial=0), prediction.max(initial=0)) < num_labels <= 256, "value outside the matrix"
+    truth, prediction, pixels = _runs(truth, prediction)
     pairs = truth.astype(np.uint16)  # two bytes hold any pair, and small keys are what makes the count fast
     pairs *= np.uint16(num_labels)
     pairs += prediction
-    return np.bincount(pairs.ravel(), minlength=num_labels**2).reshape(num_labels, num_labels)
+    return _bincount(pairs, pixels, num_labels**2).reshape(num_labels, num_labels)
+
+
+def _runs(first, second):
+    """The pixels of two maps, row after row, those alike in a row as one: label maps are areas, so few are left.
+
+    Returns:
+        ((k,), (k,), int64 (k,) or None): values of the runs in both maps, and how many pixels each stands for. Maps that
+        are mostly noise are faster pixel by pixel: then these are the pixels themselves, and None.
+    """
+    first, second = first.ravel(), second.ravel()
+    begins = np.ones(first.shape, bool)
+    np.not_equal(first[1:], first[:-1], out=begins[1:])
+    begins[1:] |= second[1:] != second[:-1]
+    if np.count_nonzero(begins) > len(begins) // 8:
+        return first, second, None
+    starts = np.flatnonzero(begins)
+    return first[starts], second[starts], np.diff(starts, append=len(begins))
+
+
+def _bincount(keys, pixels, length):
+    # With weights numpy counts in float64, which is exact up to 2^53 pixels.
+    return np.bincount(keys, pixels, length).astype(np.int64, copy=False)
 
 
 def merge(confusion, truth_labels, predicted_labels, num_labels):
@@ -151,7 +174,7 @@ def instance_matches(instances, prediction, table):
     ignored classes do not count either.
 
     Args:
-        instances: int32 (H, W), label id x 1000 + counter for an instance.
+        instances: uint16 or int32 (H, W), label id x 1000 + counter for an instance.
         prediction: uint8 (H, W), label ids; other values match nothing.
         table: helpers.labels.LabelTable.
 
@@ -163,19 +186,21 @@ def instance_matches(instances, prediction, table):
         InputError: the class of an instance is not in the table, or is a class without instances.
     """
     assert instances.shape == prediction.shape, (instances.shape, prediction.shape)
-    where = np.flatnonzero(instances.ravel() > INSTANCE_BASE)
-    numbers = instances.ravel()[where]
-    present = np.zeros(numbers.max(initial=0) + 1, bool)  # by instance number: much faster than sorting the pixels
+    numbers, predicted, pixels = _runs(instances, prediction)
+    where = np.flatnonzero(numbers > INSTANCE_BASE)
+    numbers, predicted, pixels = numbers[where], predicted[where], None if pixels is None else pixels[where]
+    present = np.zeros(int(numbers.max(initial=0)) + 1, bool)  # by instance number: much faster than sorting the pixels
     present[numbers] = True
     index = np.cumsum(present) - 1
-    numbers, keys = np.flatnonzero(present), index[numbers] * 256 + prediction.ravel()[where]
-    counts = np.bincount(keys, minlength=len(numbers) * 256).reshape(-1, 256)
-    matches = [
-        (row.id, pixels.sum(), pixels[row.id], pixels[[other.id for other in table.categories[row.category]]].sum())
-        for number, pixels in zip(numbers, counts, strict=True)
-        if not (row := _instance_row(number, pixels.sum(), table)).ignored
-    ]
-    return np.array(matches, np.int64).reshape(-1, 4)
+    keys, numbers = index[numbers] * 256 + predicted, np.flatnonzero(present)
+    counts = _bincount(keys, pixels, len(numbers) * 256).reshape(-1, 256)
+    rows = [_instance_row(*instance, table) for instance in zip(numbers, counts.sum(1), strict=True)]
+    counts = counts[[not row.ignored for row in rows]]
+    labels = np.array([row.id for row in rows if not row.ignored], np.int64)
+    names = [row.category for row in table.rows]
+    category = np.array([names.index(name) for name in names] + [-1] * (256 - len(names)))  # of each value
+    in_category = counts * (category == category[labels][:, None])
+    return np.stack([labels, counts.sum(1), counts[np.arange(len(labels)), labels], in_category.sum(1)], 1)
 
 
 def _instance_row(number, pixels, table):

@@ -3,8 +3,11 @@
 import json
 import math
 import os
+import struct
 import subprocess
 import sys
+import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from PIL import Image
 import evaluate
 from helpers import scores
 from helpers.errors import InputError, exit_status
+from helpers.images import read_instances, read_label
 from helpers.labels import CITYSCAPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -331,6 +335,54 @@ def test_the_first_bad_image_is_the_one_named(city, capsys):
     assert_refused(capsys, prediction_path(1))
 
 
+def test_the_first_bad_image_is_the_one_named_even_if_a_later_one_is_found_first(city, capsys, monkeypatch):
+    for index in (1, 2):
+        save(prediction_path(index), np.full((12, 16), 99, np.uint8))
+    counted, original = threading.Event(), evaluate.count_image
+
+    def count_image(sample, path, *args, **options):
+        if path.name == prediction_path(1).name:
+            assert counted.wait(20)
+        try:
+            return original(sample, path, *args, **options)
+        finally:
+            if path.name == prediction_path(2).name:
+                counted.set()
+
+    monkeypatch.setattr(evaluate, "count_image", count_image)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert_refused(capsys, prediction_path(1))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, None])
+def test_equal_results_with_any_number_of_workers(city, monkeypatch, workers):
+    run()
+    expected = [Path("R/results.txt").read_bytes(), Path("R/results.json").read_bytes()]
+    monkeypatch.setattr(os, "cpu_count", lambda: workers)
+    run()
+    assert [Path("R/results.txt").read_bytes(), Path("R/results.json").read_bytes()] == expected
+
+
+def test_ctrl_c_while_counting_ends_with_130(city, capsys, monkeypatch):
+    def count_image(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "count_image", count_image)
+    assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val"]) == 130
+    assert capsys.readouterr().err == "\nevaluate.py: stopped\n"
+    assert not Path("R/results.txt").exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_bar_is_for_terminals(capsys, monkeypatch, terminal):
+    tqdm = pytest.importorskip("tqdm")
+    bars = []
+    monkeypatch.setattr(tqdm, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert list(evaluate._with_bar(iter("ab"), 2)) == ["a", "b"]
+    assert bars == ([2] if terminal else [])
+
+
 def test_camvid_from_the_runs_options(camvid, capsys):
     run()
     printed = capsys.readouterr().out
@@ -387,6 +439,50 @@ def test_missing_data_set_is_refused(tmp_path, monkeypatch):
     Path("R/results_val").mkdir(parents=True)
     with pytest.raises(InputError, match="no minicity data set in minicity"):
         run()
+
+
+def png_of_broken_off_data(height, width):
+    """A whole PNG file whose pixels end after half of the rows: Pillow reads the rest as 0."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes([7]) * width) * (height // 2)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "I", "half", "raw", "palette of two"])
+def test_pixels_are_those_that_pillow_gives(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50)).astype(np.uint8)
+    path = tmp_path / "label.png"
+    if mode == "half":
+        Image.fromarray(np.full((30, 50), 255, np.uint8)).save(path)
+        read_label(path)  # leaves memory that is not 0
+        path.write_bytes(png_of_broken_off_data(30, 50))
+    elif mode == "raw":
+        Image.fromarray(pixels).save(path, format="BMP")  # not decoded but mapped into memory
+    elif mode in ("1", "L"):
+        Image.fromarray(pixels).convert(mode).save(path)
+    elif mode == "I":
+        Image.fromarray(pixels.astype(np.int32)).save(path, format="TIFF")
+    elif mode == "I;16":
+        Image.fromarray(pixels.astype(np.uint16)).save(path)
+    else:
+        image = Image.fromarray(pixels % 2 if mode == "palette of two" else pixels).convert("P")
+        image.putpalette([value // 3 for value in range(768)])
+        image.save(path, bits=1 if mode == "palette of two" else 8)
+    with Image.open(path) as image:
+        expected = np.asarray(image)
+    if mode == "1":
+        expected = expected * np.uint8(255)
+    else:
+        assert (read_instances(path) == expected).all()
+        assert read_instances(path).dtype == (np.uint16 if mode == "I;16" else np.int32)
+    found = read_label(path)
+    assert found.dtype == np.uint8
+    assert (found == expected).all()
 
 
 def test_needs_no_torch(city):

@@ -174,20 +174,63 @@ def test_table_order_decides_nothing():
     assert found["category_iou"] == {"x": 0.5, "y": 0.0}
 
 
-def draw(generator, absent, height=24, width=40):
-    """Truth, instance map and prediction with instances, groups, ignored regions and ignored predictions."""
+def draw(generator, absent, grain=4):
+    """Truth, instance map and prediction with instances, groups, ignored regions and ignored predictions.
+
+    A grain of 4 pixels is a noisy prediction of small areas, which is counted by pixels; one of 16 has large areas and few
+    mistakes, and is counted by runs.
+    """
+    height, width = 6 * grain, 10 * grain
     ids = np.setdiff1d(np.arange(34), absent).astype(np.uint8)
-    truth = generator.choice(ids, (height // 4, width // 4)).repeat(4, 0).repeat(4, 1)
+    truth = generator.choice(ids, (6, 10)).repeat(grain, 0).repeat(grain, 1)
     instances = truth.astype(np.int32)
     countable = np.setdiff1d(np.arange(24, 34), absent)
     for number in range(12):
         label = generator.choice(countable)
         top, left = generator.integers(0, height - 2), generator.integers(0, width - 2)
-        box = np.s_[top : top + generator.integers(1, 9), left : left + generator.integers(1, 9)]
+        box = np.s_[top : top + generator.integers(1, 2 * grain), left : left + generator.integers(1, 2 * grain)]
         truth[box], instances[box] = label, label if number % 4 == 0 else label * 1000 + number
-    wrong = generator.random(truth.shape) < 0.4
+    wrong = generator.random(truth.shape) < (0.4 if grain == 4 else 0.02)
     prediction = np.where(wrong, generator.choice(ids, truth.shape), truth).astype(np.uint8)
     return truth, instances, prediction
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.2, 1.0])
+def test_runs_and_pixels_count_the_same(share):
+    generator = np.random.default_rng(3)
+    truth, instances, prediction = draw(generator, [], grain=16)
+    noise = generator.random(truth.shape) < share
+    truth[noise], instances[noise] = PERSON, generator.choice(np.arange(24000, 24040), noise.sum())
+    prediction = np.where(generator.random(truth.shape) < share, generator.integers(0, 34, truth.shape), prediction)
+    prediction = prediction.astype(np.uint8)
+    assert (scores._runs(truth, prediction)[2] is None) == (share >= 0.2)
+
+    confusion = np.zeros((34, 34), np.int64)
+    np.add.at(confusion, (truth, prediction), 1)
+    found = scores.confusion_matrix(truth, prediction, 34)
+    assert found.dtype == np.int64
+    assert (found == confusion).all()
+
+    expected = []
+    for number in np.unique(instances[instances > 1000]):
+        row = CITYSCAPES.rows[number // 1000]
+        values = prediction[instances == number]
+        if not row.ignored:
+            alike = [other.id for other in CITYSCAPES.rows if other.category == row.category]
+            expected.append([row.id, len(values), (values == row.id).sum(), np.isin(values, alike).sum()])
+    for pixels in (instances, instances.astype(np.uint16)):
+        found = scores.instance_matches(pixels, prediction, CITYSCAPES)
+        assert found.dtype == np.int64
+        assert found.tolist() == expected
+
+
+def test_the_largest_instance_number_of_16_bits():
+    rows = tuple(
+        Label(str(i), i, i - 1 if i else 255, "x" if i else "void", bool(i), not i, (i, 0, 0)) for i in range(66)
+    )
+    table = LabelTable(rows, mean_instance_size={str(i): 1.0 for i in range(1, 66)})
+    found = scores.instance_matches(np.full((40, 40), 65535, np.uint16), np.full((40, 40), 65, np.uint8), table)
+    assert found.tolist() == [[65, 1600, 1600, 1600]]
 
 
 @pytest.fixture
@@ -203,11 +246,13 @@ def official(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("absent", [[], [PERSON, BICYCLE, CARAVAN, ROAD], [24, 25, 11, 12, 13, 14, 15, 16]])
-def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent):
+@pytest.mark.parametrize("grain", [4, 16])
+def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent, grain):
     generator = np.random.default_rng([seed, len(absent)])
     confusion, matches, truths, predictions = np.zeros((34, 34), np.int64), [], [], []
     for index in range(3):
-        truth, instances, prediction = draw(generator, absent)
+        truth, instances, prediction = draw(generator, absent, grain)
+        assert (scores._runs(truth, prediction)[2] is None) == (grain == 4)
         confusion += scores.confusion_matrix(truth, prediction, 34)
         matches.append(scores.instance_matches(instances, prediction, CITYSCAPES))
         truths.append(str(tmp_path / f"{index}_gtFine_labelIds.png"))
