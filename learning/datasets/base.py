@@ -1,4 +1,4 @@
-"""What every data set is made of: samples, splits, and the pairing of images with labels."""
+"""What every data set is made of: samples, splits, the pairing of images with labels, and what can be wrong with them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,31 @@ class Sample:
     image: Path
     label: Path | None = None
     instances: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or looks wrong, with the data.
+
+    Args:
+        kind: what sort of thing, such as "image without label"; findings of one kind are counted together.
+        split: the split it belongs to.
+        path: file or folder that it is about.
+        what: a verb and the rest, to be read after the path.
+        advice: what to do about it.
+        severity: "error" (the file cannot be used as it is) or "warning".
+    """
+
+    kind: str
+    split: str
+    path: Path
+    what: str
+    advice: str
+    severity: str = "error"
+
+    def line(self, more=""):
+        """The finding in one line; `more` is inserted before the advice."""
+        return f"{self.path} {self.what}{more}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -67,57 +92,100 @@ class Dataset:
 
 def open_dataset(name, spec, root):
     """Find the data set of module `spec` in `root`; see `learning.datasets.open_dataset`."""
+    dataset, findings = search(name, spec, root)
+    if findings:
+        first = findings[0]
+        alike = sum((finding.kind, finding.split) == (first.kind, first.split) for finding in findings)
+        things = first.kind.split()[0] + "s"  # images, labels, ...
+        raise InputError(first.line(f" (and {alike - 1} more {things})" if alike > 1 else ""))
+    return dataset
+
+
+def search(name, spec, root):
+    """Find the data set of module `spec` in `root`, whatever is wrong with its files.
+
+    Returns:
+        (Dataset, list of Finding): the samples that pair up, and everything that does not, in the order in which it was met;
+        a split may be empty.
+
+    Raises:
+        InputError: there is no such folder, or none of the data set's folders in it.
+    """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"there is no {name} data set in {root} (no such folder). {spec.HINT}")
-    splits, encoding = spec.find(root)
+    splits, encoding, findings = spec.find(root)
     if not splits:
         raise InputError(f"there is no {name} data set in {root}. {spec.HINT}")
-    for split, samples in splits.items():
-        if not samples:
-            raise InputError(
-                f"the {split} split of {root} has no images ({spec.IMAGES}); add some, or remove the folder"
-            )
-    return Dataset(name, root, {split: tuple(samples) for split, samples in splits.items()}, encoding, spec)
+    findings += [
+        Finding(
+            "empty split",
+            split,
+            root,
+            f"has no images in its {split} split ({spec.IMAGES})",
+            "add some, or remove the folder",
+        )
+        for split, samples in splits.items()
+        if not samples
+    ]
+    return Dataset(name, root, {split: tuple(samples) for split, samples in splits.items()}, encoding, spec), findings
 
 
-def pair(images, labels, instances, label_required, where):
+def pair(split, images, labels, instances, label_required, where):
     """Samples from files that share a key.
 
     Args:
+        split: name of the split.
         images, labels, instances: dicts from key to Path.
         label_required: whether an image without label is a mistake.
         where: folder of the labels, for messages.
 
     Returns:
-        list of Sample, in the order of the image paths' names.
-
-    Raises:
-        InputError: names the first image without label or label without image, and how many there are.
+        (list of Sample, list of Finding): the images in the order of their paths' names; images without label, then labels
+        without image, in the order of the keys. An image that misses its label is among the samples, too.
     """
-    missing = [images[key] for key in sorted(images) if key not in labels] if label_required else []
-    if missing:
-        more = f" (and {len(missing) - 1} more images)" if len(missing) > 1 else ""
-        raise InputError(f"{missing[0]} has no label in {where}{more}; add the label or remove the image")
-    orphans = [labels[key] for key in sorted(labels) if key not in images]
-    if orphans:
-        more = f" (and {len(orphans) - 1} more labels)" if len(orphans) > 1 else ""
-        raise InputError(f"{orphans[0]} has no image{more}; add the image or remove the label")
-    return [
+    findings = [
+        Finding(
+            "image without label",
+            split,
+            images[key],
+            f"has no label in {where}",
+            "add the label or remove the image",
+        )
+        for key in sorted(images)
+        if label_required and key not in labels
+    ]
+    findings += [
+        Finding("label without image", split, labels[key], "has no image", "add the image or remove the label")
+        for key in sorted(labels)
+        if key not in images
+    ]
+    samples = [
         Sample(images[key].stem, images[key], labels.get(key), instances.get(key))
         for key in sorted(images, key=lambda key: images[key].name)
     ]
+    return samples, findings
 
 
-def by_key(paths, key):
-    """Dict from `key(path)` to path.
+def by_key(split, paths, key):
+    """The first file of each key.
 
-    Raises:
-        InputError: two files have the same key.
+    Returns:
+        (dict of `key(path)` -> Path, list of Finding): a finding for each further file with the same key.
     """
-    found = {}
+    found, findings = {}, []
     for path in paths:
         if other := found.get(key(path)):
-            raise InputError(f"{other} and {path} are two files for the same picture; remove one")
-        found[key(path)] = path
-    return found
+            findings.append(
+                Finding(
+                    "picture in two files", split, other, f"and {path} are two files for the same picture", "remove one"
+                )
+            )
+        else:
+            found[key(path)] = path
+    return found, findings
+
+
+def missing_folder(split, folder, images):
+    """Finding: the folder of a split's labels does not exist."""
+    return Finding("missing folder", split, folder, "is missing", f"the labels of {images} belong there")

@@ -3,10 +3,9 @@
 Images are JPEG or PNG, label maps PNG of the same name: 0 .. 10 are the classes, 11 is void.
 """
 
-from helpers.errors import InputError
 from helpers.images import list_images
 from helpers.labels import CAMVID as LABELS  # noqa: F401  (part of what a data set module offers)
-from learning.datasets.base import by_key, pair
+from learning.datasets.base import by_key, missing_folder, pair
 
 SIZE = (360, 480)
 CROP_SIZE = (360, 480)
@@ -25,19 +24,19 @@ def find(root):
     """Samples of each split in `root`.
 
     Returns:
-        (dict of split name -> list of Sample, "ids")
-
-    Raises:
-        InputError: images and labels that do not pair up.
+        (dict of split name -> list of Sample, "ids", list of Finding): what pairs up, and what does not.
     """
-    splits = {}
+    splits, findings = {}, []
     for split in ("train", "val", "test"):
         folder, annotations = root / split, root / f"{split}annot"
         if not folder.is_dir():
             continue
-        if split != "test" and not annotations.is_dir():
-            raise InputError(f"{annotations} is missing: the labels of {folder} belong there")
-        images = by_key(list_images(folder), lambda path: path.stem)
-        labels = by_key(list_images(annotations), lambda path: path.stem) if annotations.is_dir() else {}
-        splits[split] = pair(images, labels, {}, label_required=bool(labels) or split != "test", where=annotations)
-    return splits, "ids"
+        has_labels = annotations.is_dir()
+        if split != "test" and not has_labels:
+            findings.append(missing_folder(split, annotations, folder))
+        images, twice = by_key(split, list_images(folder), lambda path: path.stem)
+        labels, labels_twice = by_key(split, list_images(annotations) if has_labels else [], lambda path: path.stem)
+        required = bool(labels) or (has_labels and split != "test")
+        splits[split], unpaired = pair(split, images, labels, {}, label_required=required, where=annotations)
+        findings += twice + labels_twice + unpaired
+    return splits, "ids", findings

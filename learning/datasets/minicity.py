@@ -4,10 +4,9 @@ Label files are `*_gtFine_labelIds.png`, or `*_gtFine_labelTrainIds.png` where t
 (`*_gtFine_instanceIds.png`) are optional. Test images may be named by a bare number, as the challenge's kit does.
 """
 
-from helpers.errors import InputError
 from helpers.images import SUFFIXES
 from helpers.labels import CITYSCAPES as LABELS  # noqa: F401  (part of what a data set module offers)
-from learning.datasets.base import by_key, pair
+from learning.datasets.base import by_key, missing_folder, pair
 
 SIZE = (1024, 2048)
 CROP_SIZE = (768, 768)
@@ -33,45 +32,48 @@ def find(root):
     """Samples of each split in `root`.
 
     Returns:
-        (dict of split name -> list of Sample, "ids" or "train_ids")
-
-    Raises:
-        InputError: images and labels that do not pair up.
+        (dict of split name -> list of Sample, "ids" or "train_ids", list of Finding): what pairs up, and what does not.
     """
     images, labels = root / "leftImg8bit", root / "gtFine"
     names = [split for split in ("train", "val", "test") if (images / split).is_dir()]
     encoding, suffix = "ids", _IDS
     if not _any_files(labels, names, _IDS) and _any_files(labels, names, _TRAIN_IDS):
         encoding, suffix = "train_ids", _TRAIN_IDS
-    splits = {}
+    splits, findings = {}, []
     for split in names:
-        if split != "test" and not (labels / split).is_dir():
-            raise InputError(f"{labels / split} is missing: the labels of {images / split} belong there")
-        found = _files(images / split, _IMAGE)
-        if split == "test":
-            found |= {path.stem: path for path in _walk(images / split) if path.stem.isdigit()}
-        masks = _files(labels / split, suffix)
-        splits[split] = pair(
+        has_labels = (labels / split).is_dir()
+        if split != "test" and not has_labels:
+            findings.append(missing_folder(split, labels / split, images / split))
+        found, twice = _files(split, images / split, _IMAGE, numbered=split == "test")
+        masks, masks_twice = _files(split, labels / split, suffix)
+        instances, instances_twice = _files(split, labels / split, _INSTANCES)
+        splits[split], unpaired = pair(
+            split,
             found,
             masks,
-            {key: path for key, path in _files(labels / split, _INSTANCES).items() if key in masks},
-            label_required=bool(masks) or split != "test",
+            {key: path for key, path in instances.items() if key in masks},
+            label_required=bool(masks) or (has_labels and split != "test"),
             where=labels / split,
         )
-    return splits, encoding
+        findings += twice + masks_twice + instances_twice + unpaired
+    return splits, encoding, findings
 
 
 def _any_files(folder, splits, suffix):
-    return any(_files(folder / split, suffix) for split in splits)
+    return any(path.stem.endswith(suffix) for split in splits for path in _walk(folder / split))
 
 
 def _walk(folder):
     if not folder.is_dir():
         return []
-    return [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES]
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
-def _files(folder, suffix):
-    """Files in `folder` and its city folders whose stem ends with `suffix`, by the part before it."""
-    found = (path for path in _walk(folder) if path.stem.endswith(suffix) and not path.name.startswith("."))
-    return by_key(sorted(found), lambda path: path.stem.removesuffix(suffix))
+def _files(split, folder, suffix, numbered=False):
+    """`by_key` of the files in `folder` and its city folders whose stem ends with `suffix`, by the part before it.
+
+    With `numbered`, files named by a bare number, too.
+    """
+    found = [path for path in _walk(folder) if path.stem.endswith(suffix) or (numbered and path.stem.isdigit())]
+    return by_key(split, found, lambda path: path.stem.removesuffix(suffix))

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
+from learning.datasets.base import Finding
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,15 @@ def survey(dataset, split):
             class table, with file, value and number of pixels.
     """
     samples = dataset.split(split)
-    train_ids, known = dataset.labels.decoder(dataset.encoding, "train_ids")
     num_classes = len(dataset.labels.classes)
 
     def look(sample):
         size = read_size(sample.image)
         pixels = np.zeros(256, np.int64)
         if sample.label:
-            label = read_label(sample.label)
-            if label.shape != size:
-                raise InputError(
-                    f"{sample.image} is {size[0]}x{size[1]} but its label {sample.label} is "
-                    f"{label.shape[0]}x{label.shape[1]}; a label must have its image's size"
-                )
-            values = np.bincount(label.ravel(), minlength=256)
-            _check_values(values, known, sample.label, dataset)
-            pixels = np.bincount(train_ids, weights=values, minlength=256).astype(np.int64)
+            pixels, findings = count_label(read_label(sample.label), size, sample, dataset, split)
+            if findings:
+                raise InputError(findings[0].line())
         return size, pixels[:num_classes], pixels[num_classes:].sum()
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
@@ -81,18 +75,51 @@ def survey(dataset, split):
     return Survey(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
 
 
-def _check_values(values, known, path, dataset):
+def count_label(label, size, sample, dataset, split):
+    """Count the classes of a label map and check it against its image and the class table.
+
+    Args:
+        label: uint8 (H, W), as in the file.
+        size: height and width of the image, or None where they are not known.
+        sample: learning.datasets.base.Sample of both.
+        dataset: learning.datasets.base.Dataset, for its class table and encoding.
+        split: name of the sample's split.
+
+    Returns:
+        (int64 (256,), list of Finding): pixels of each train id, unknown values counted as void; errors in size and values.
+    """
+    findings = []
+    if size is not None and label.shape != size:
+        findings.append(
+            Finding(
+                "image and label of different sizes",
+                split,
+                sample.image,
+                f"is {size[0]}x{size[1]} but its label {sample.label} is {label.shape[0]}x{label.shape[1]}",
+                "a label must have its image's size",
+            )
+        )
+    train_ids, known = dataset.labels.decoder(dataset.encoding, "train_ids")
+    values = np.bincount(label.ravel(), minlength=256)
+    findings += _unknown_values(values, known, sample.label, dataset, split)
+    return np.bincount(train_ids, weights=values, minlength=256).astype(np.int64), findings
+
+
+def _unknown_values(values, known, path, dataset, split):
     present = np.flatnonzero(values)
     if dataset.encoding == "ids" and present.tolist() == [0, 255]:
-        raise InputError(
-            f"{path} holds only 0 and 255, a black-and-white mask, but {dataset.name} labels hold class numbers "
-            f"0 .. {len(dataset.labels.rows) - 1}; convert it"
+        what = (
+            f"holds only 0 and 255, a black-and-white mask, but {dataset.name} labels hold class numbers "
+            f"0 .. {len(dataset.labels.rows) - 1}"
         )
+        return [Finding("black-and-white mask", split, path, what, "convert it")]
     unknown = present[~known[present]]
-    if len(unknown):
-        value, most = unknown[0], int(np.flatnonzero(known[:255])[-1])
-        also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
-        raise InputError(
-            f"{path} holds the value {value} in {values[value]} pixels{also}, but {dataset.name} labels are "
-            f"0 .. {most}, and 255 for void; convert the labels or choose another --dataset"
-        )
+    if not len(unknown):
+        return []
+    value, most = unknown[0], int(np.flatnonzero(known[:255])[-1])
+    also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
+    what = (
+        f"holds the value {value} in {values[value]} pixels{also}, but {dataset.name} labels are "
+        f"0 .. {most}, and 255 for void"
+    )
+    return [Finding("unknown label values", split, path, what, "convert the labels or choose another --dataset")]

@@ -1,0 +1,1 @@
+"""Parts of tools.check: one picture, all pictures together."""
