@@ -64,7 +64,7 @@ def train(args, data, surveys, run):
     )
 
     clock = runlog.Clock(args.epochs - start)
-    num_train, num_val = len(parts.train_batches) * args.batch_size, len(data.split("val"))
+    num_train, num_val = len(parts.train_batches) * parts.step_size, len(data.split("val"))
     for epoch in range(start, args.epochs):
         began = time.monotonic()
         trained, validated = parts.metrics(), parts.metrics()
@@ -72,11 +72,13 @@ def train(args, data, surveys, run):
         bar, report = runlog.progress_bar(num_train, f"epoch {epoch} train", clock, epoch - start, share)
         with bar:
             train_epoch(
-                parts.network,
+                parts.trained,
                 parts.train_batches.epoch(epoch),
                 parts.mix,
                 parts.criterion,
                 parts.optimizer,
+                parts.precision,
+                args.accumulate,
                 parts.rate_at,
                 trained,
                 args.seed,
@@ -91,7 +93,9 @@ def train(args, data, surveys, run):
             )
         bar, report = runlog.progress_bar(num_val, f"epoch {epoch} val")
         with bar:
-            first_batch = validate_epoch(parts.network, parts.val_batches, parts.criterion, validated, report)
+            first_batch = validate_epoch(
+                parts.network, parts.val_batches, parts.criterion, parts.precision.autocast, validated, report
+            )
 
         rate = parts.rate_at(epoch, len(parts.train_batches) - 1)
         history = runlog.extend_history(
@@ -121,6 +125,7 @@ def save_epoch(args, run, parts, epoch, history, best_miou, is_best, external_we
         checkpoint.save(state | {"miou": best_miou}, run.best)
     state |= {
         "optimizer_state_dict": parts.optimizer.state_dict(),
+        "scaler_state_dict": parts.precision.scaler.state_dict(),
         "best_miou": best_miou,
         "metrics": history,
         "external_weights": external_weights,
@@ -153,6 +158,8 @@ def restore(args, parts, run):
     options.refuse_changes(args, set(state["options"]) - set(options.RESUMABLE), state["options"])
     checkpoint.load_weights(parts.model, state, args.weights, {})
     parts.optimizer.load_state_dict(state["optimizer_state_dict"])
+    if state.get("scaler_state_dict"):  # empty without fp16
+        parts.precision.scaler.load_state_dict(state["scaler_state_dict"])
     start, history, best_miou = state["epoch"] + 1, state["metrics"], state["best_miou"]
     best = Path(args.weights).parent / run.best.name
     if not best.exists() and start >= args.epochs:
@@ -201,7 +208,7 @@ def predict_split(args, data, split, parts, run):
     folders = run.results(split), run.results(split, colour=True)
     bar, _ = runlog.progress_bar(len(data.split(split)), f"predict {split}")
     with bar, results.replacing_folders(*folders) as (ids, colours):
-        predictions = inference.predict(parts.network, batches, scales, mirror=args.mst)
+        predictions = inference.predict(parts.network, batches, scales, args.mst, parts.precision.autocast)
         results.write_predictions(predictions, data.labels, ids, colours, bar.update)
     how = f"{len(scales)} scales, each mirrored too" if args.mst else "single scale"
     print(f"{len(data.split(split))} {split} images predicted ({how}): {folders[0]}, in colour: {folders[1]}")
@@ -215,6 +222,7 @@ def dry_run(args, data, surveys, run):
     from learning.learner import train_epoch, validate_epoch
 
     parts = Parts(args, data, surveys)
+    autocast = parts.precision.autocast
     print(first_screen(args, data, surveys, run, parts))
 
     def timed(what, work):
@@ -226,11 +234,13 @@ def dry_run(args, data, surveys, run):
 
     def train_on(batches):
         train_epoch(
-            parts.network,
+            parts.trained,
             batches,
             parts.mix,
             parts.criterion,
             parts.optimizer,
+            parts.precision,
+            args.accumulate,
             parts.rate_at,
             parts.metrics(),
             args.seed,
@@ -245,12 +255,14 @@ def dry_run(args, data, surveys, run):
     one = seen._replace(images=seen.images[:1], labels=seen.labels[:1], sizes=seen.sizes[:1], samples=seen.samples[:1])
     _, validation = timed(
         "validation of 1 image",
-        lambda: validate_epoch(parts.network, [one], parts.criterion, parts.metrics(), lambda *_: None),
+        lambda: validate_epoch(parts.network, [one], parts.criterion, autocast, parts.metrics(), lambda *_: None),
     )
-    _, single = timed("prediction of 1 image, single scale", lambda: list(inference.predict(parts.network, [one])))
+    _, single = timed(
+        "prediction of 1 image, single scale", lambda: list(inference.predict(parts.network, [one], autocast=autocast))
+    )
     ((_, prediction),), several = timed(
         "prediction of 1 image, --mst",
-        lambda: list(inference.predict(parts.network, [one], inference.MST_SCALES, mirror=True)),
+        lambda: list(inference.predict(parts.network, [one], inference.MST_SCALES, True, autocast)),
     )
     with tempfile.TemporaryDirectory() as folder:
         state = {"model_state_dict": parts.model.state_dict(), "optimizer_state_dict": parts.optimizer.state_dict()}

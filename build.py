@@ -94,6 +94,7 @@ def settle(args, data):
         setattr(args, name, list(getattr(args, name) or value))
     args.dataset_path = os.path.abspath(data.root)
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
+    args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 
 
@@ -108,38 +109,49 @@ class Parts:
     def __init__(self, args, data, surveys):
         import torch
 
-        from learning import keyed, losses, optim
-        from learning.loaders import Feed, TrainBatches
+        from learning import cache, compute, keyed
+        from learning.loaders import Feed
         from learning.models import build_model
 
+        compute.set_determinism(args.deterministic)
         self.device = pick_device(args.device)
+        if self.device.type == "cpu":
+            compute.keep_freed_memory()
+        self.precision = compute.Precision(compute.choose_precision(args.amp, self.device), self.device)
         self.num_classes = len(data.labels.classes)
-        self.model = build_model(
-            args.model, self.num_classes, args.norm, keyed.torch_seed(args.seed, keyed.INITIAL_WEIGHTS)
-        ).to(self.device)
+        seed = keyed.torch_seed(args.seed, keyed.INITIAL_WEIGHTS)
+        model = build_model(args.model, self.num_classes, args.norm, seed, args.checkpoint_blocks)
+        layout = torch.channels_last if args.channels_last else torch.contiguous_format
+        self.model = model.to(self.device, memory_format=layout)
         several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
         self.network = torch.nn.DataParallel(self.model) if several else self.model
-        self.data, self.test_size = data, args.test_size
+        self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size
         self.fingerprint = runlog.fingerprint(data)
-        self.feed = Feed(
-            data.decode,
-            args.dataset_mean,
-            args.dataset_std,
-            args.batch_size,
-            self.device,
-            args.num_workers,
-            args.pin_memory,
+        self.feed = Feed(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
+        self.pixels = {split: cache.Files(samples, data.decode) for split, samples in data.splits.items()}
+        if "train" in surveys:
+            self._prepare_training(args, data, surveys)
+
+    def _prepare_training(self, args, data, surveys):
+        import torch
+
+        from learning import losses, optim
+        from learning.loaders import TrainBatches
+
+        self.cache, decoded = open_cache(args, data, surveys, self.device)
+        self.pixels |= decoded
+        self.trained = torch.compile(self.network) if args.compile else self.network
+        self.step_size = args.batch_size * args.accumulate
+        self.train_batches = TrainBatches(
+            self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed
         )
-        if "train" not in surveys:
-            return
-        self.train_batches = TrainBatches(data.split("train"), self.feed, augmentation(args), args.seed)
         self.val_batches = self.eval_batches("val")
         self.mix = mixing(args, data)
         weights = None
         if args.loss == "weighted_ce":
             standard, pixels = data.spec.CLASS_WEIGHTS, surveys["train"].pixels.sum(0)
             weights = (torch.tensor(standard) if standard else losses.enet_weights(pixels)).to(self.device)
-        self.criterion = losses.build_criterion(args.loss, weights, args.focal_gamma)
+        self.criterion = losses.Criterion(args.loss, weights, args.focal_gamma)
         self.optimizer = optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay)
         steps = len(self.train_batches)
         self.rate_at = lambda epoch, step: optim.cosine_rate(
@@ -150,13 +162,38 @@ class Parts:
         """learning.loaders.EvalBatches of a split."""
         from learning.loaders import EvalBatches
 
-        return EvalBatches(self.data.split(split), self.feed, self.test_size, with_labels)
+        return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size, with_labels)
 
     def metrics(self):
         """Fresh counts for an epoch."""
         from learning.metrics import EpochMetrics
 
         return EpochMetrics(self.num_classes, self.device)
+
+
+def open_cache(args, data, surveys, device):
+    """The decoded pixels of training and validation, where --cache puts them.
+
+    Returns:
+        (str, dict): what was chosen and why, in words; split -> learning.cache.Decoded, empty for "off".
+    """
+    from learning import cache
+
+    sizes = {split: survey.sizes for split, survey in surveys.items()}
+    folder = Path(args.cache_path) if args.cache_path else cache.default_folder()
+    kind, why = cache.choose(args.cache, device, sum(map(cache.num_bytes, sizes.values())), folder)
+    words = f"{kind}: {why}" + (" (chosen by --cache auto)" if args.cache == "auto" else "")
+    if kind == "off":
+        return words, {}
+    try:
+        decoded = {split: cache.open_disk(folder, data, split, sizes[split]) for split in sizes}
+    except cache.CacheError as error:  # a disk that cannot be written is no reason to end a run that did not ask for it
+        if args.cache == "disk":
+            raise
+        if kind == "disk":
+            return f"off: {error}", {}
+        decoded = {split: cache.open_memory(data, split, sizes[split]) for split in sizes}
+    return words, {split: pixels.to(device) for split, pixels in decoded.items()} if kind == "device" else decoded
 
 
 def pick_device(name):
@@ -220,6 +257,13 @@ def first_screen(args, data, surveys, run, parts):
     padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
     extras = "".join(f" + {name}" for name in ("cutmix", "copyblob") if getattr(args, name))
     steps = len(parts.train_batches)
+    batch, statistics = str(args.batch_size), []
+    if args.accumulate > 1:
+        batch = f"{parts.step_size} ({args.accumulate} parts of {args.batch_size})"
+        if args.norm in ("batch", "evo_b0"):
+            statistics = [
+                f"          {args.norm} norm takes its statistics from each part of {args.batch_size}, not from the step"
+            ]
     lines = [
         f"device    {parts.device} ({detail})",
         f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
@@ -227,11 +271,23 @@ def first_screen(args, data, surveys, run, parts):
         *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
-        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {args.batch_size} x {steps} steps x "
+        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {batch} x {steps} steps x "
         f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
+        *statistics,
+        f"compute   {', '.join(compute_words(args, parts))}",
+        f"cache     {parts.cache}",
         f"results   {run.path}",
     ]
     return "\n".join(lines)
+
+
+def compute_words(args, parts):
+    """list of str: precision and whatever else decides how fast and how exactly a run computes."""
+    precision = {"off": "float32", "bf16": "bf16 mixed precision", "fp16": "fp16 mixed precision, scaled gradients"}
+    words = [precision[parts.precision.name], "channels last" if args.channels_last else "channels first"]
+    words += ["compiled"] if args.compile else []
+    words += ["activations computed twice"] if args.checkpoint_blocks else []
+    return [*words, "deterministic" if args.deterministic else "not deterministic on a GPU"]
 
 
 def write_options(args, run, parts, external_weights):
@@ -247,5 +303,7 @@ def write_options(args, run, parts, external_weights):
         "versions": versions | {"numpy": np.__version__},
         "device": str(parts.device),
         "threads": torch.get_num_threads(),
+        "precision": parts.precision.name,
+        "cache": parts.cache,
     }
     runlog.write_options(run.options, vars(args), circumstances)

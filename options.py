@@ -10,11 +10,23 @@ MODELS = ("DeepLabv3_resnet50", "DeepLabv3_resnet101", "UNet")
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
 LOSSES = ("ce", "weighted_ce", "focal")
 DATASETS = ("minicity", "camvid")
+AMP = ("off", "bf16", "fp16")
+CACHES = ("auto", "off", "disk", "device")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
-PER_COMMAND = ("save_path", "weights", "predict", "dry_run", "device", "num_workers", "pin_memory")
+PER_COMMAND = (
+    "save_path",
+    "weights",
+    "predict",
+    "dry_run",
+    "device",
+    "num_workers",
+    "pin_memory",
+    "cache",
+    "cache_path",
+)
 # What a resumed run may change; every other option means a different run.
-RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path")
+RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoint_blocks")
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "dataset")
 
@@ -84,7 +96,12 @@ def build_parser():
     add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")
     add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
     add("--seed", type=int, help="seed of every random choice (default: drawn and logged)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add(
+        "--deterministic",
+        action=Switch,
+        default=None,
+        help="only algorithms that give the same result every time (default: on where --seed is given)",
+    )
     add("--dry_run", action=Switch, help="one step of everything at the real sizes: peak memory and expected duration")
     add(
         "--overfit",
@@ -113,6 +130,13 @@ def build_parser():
     add("--cutmix", action=Switch, help="paste a box of another image of the batch")
     add("--copyblob", action=Switch, help="paste rare objects onto the ground they stand on")
     add(
+        "--cache",
+        choices=CACHES,
+        default="auto",
+        help="decoded images: one file a split on disk, or all on the GPU (default: %(default)s, what fits)",
+    )
+    add("--cache_path", metavar="FOLDER", help="where the files of the cache go (default: the user's cache folder)")
+    add(
         "--num_workers",
         type=int,
         default=8,
@@ -128,9 +152,39 @@ def build_parser():
     add("--model", choices=MODELS, default=MODELS[0], help="network, without external weights (default: %(default)s)")
     add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
 
+    compute = parser.add_argument_group("compute")
+    add = compute.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add(
+        "--amp",
+        choices=("auto", *AMP),
+        default="auto",
+        help="16-bit convolutions (default: %(default)s, bf16 on GPUs that have it)",
+    )
+    add("--channels_last", action=Switch, default=True, help="memory format that convolutions like (default: on)")
+    add("--compile", action=Switch, help="compile the training network with torch.compile: minutes first, then faster")
+    add(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="a step takes N times --batch_size images, one part after another (default: %(default)s)",
+    )
+    add(
+        "--checkpoint_blocks",
+        action=Switch,
+        help="compute activations twice instead of keeping them: less memory, a third slower",
+    )
+
     training = parser.add_argument_group("training")
     add = training.add_argument
-    add("--batch_size", type=int, default=4, metavar="N", help="images a step, over all devices (default: %(default)s)")
+    add(
+        "--batch_size",
+        type=int,
+        default=4,
+        metavar="N",
+        help="images at a time, over all devices (default: %(default)s)",
+    )
     add("--epochs", type=int, default=200, metavar="N", help="passes over the training images (default: %(default)s)")
     add(
         "--lr_init",
@@ -233,7 +287,7 @@ def check(args, combinations=True):
             if not all(math.isfinite(number) and allowed(number) for number in values):
                 shown = " ".join(str(number) for number in values)
                 raise InputError(f"--{name} {shown}: expected {words}")
-    for name in ("save_path", "weights", "pretrained", "dataset_path"):
+    for name in ("save_path", "weights", "pretrained", "dataset_path", "cache_path"):
         if getattr(args, name) == "":
             raise InputError(f"--{name} is empty: name a file or folder, or leave it out")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
@@ -255,6 +309,7 @@ _NUMBERS = {
     "colorjitter_factor": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
     "num_workers": (lambda x: x >= 0, "0 or more"),
     "batch_size": (lambda x: x >= 1, "at least 1"),
+    "accumulate": (lambda x: x >= 1, "at least 1"),
     "epochs": (lambda x: x >= 1, "at least 1"),
     "lr_init": (lambda x: x > 0, "a number above 0"),
     "lr_momentum": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
@@ -265,7 +320,7 @@ _NUMBERS = {
 
 _REFUSED = (
     (
-        lambda a: (a.cutmix or a.copyblob) and a.batch_size < 2 and not a.predict,
+        lambda a: (a.cutmix or a.copyblob) and a.batch_size * a.accumulate < 2 and not a.predict,
         "--cutmix and --copyblob mix the images of a batch: raise --batch_size to 2 or more, or leave them out",
     ),
     (

@@ -1,7 +1,10 @@
 """Scores and classes of images: single scale, or several scales with mirror images."""
 
+from contextlib import nullcontext
+
 import torch
-import torch.nn.functional as F
+
+from learning.resize import bilinear
 
 # The tutorial's scales for --mst; each is also seen mirrored.
 MST_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)
@@ -23,16 +26,17 @@ def image_scores(model, images, scales=(1.0,), mirror=False):
         float32 (B, C, h, w)
     """
     size = images.shape[-2:]
-    total = 0
+    total = None
     for scale in scales:
-        scaled = _resize(images, [int(length * scale) for length in size])
+        scaled = bilinear(images, [int(length * scale) for length in size])
         if mirror:
             ahead, mirrored = model(torch.cat([scaled, scaled.flip(-1)]))["out"].float().chunk(2)
             logits = ahead + mirrored.flip(-1)
         else:
             logits = model(scaled)["out"].float()
-        total = total + _resize(logits, size)
-    return total / (len(scales) * (2 if mirror else 1))
+        logits = bilinear(logits, size)
+        total = logits if total is None else total.add_(logits)
+    return total.div_(len(scales) * (2 if mirror else 1))
 
 
 def enlarge(scores, size):
@@ -45,7 +49,7 @@ def enlarge(scores, size):
     Returns:
         float32 (C, H, W)
     """
-    return _resize(scores[None], size)[0]
+    return bilinear(scores[None], size)[0]
 
 
 def to_classes(scores):
@@ -61,24 +65,21 @@ def to_classes(scores):
 
 
 @torch.inference_mode()
-def predict(model, batches, scales=(1.0,), mirror=False):
+def predict(model, batches, scales=(1.0,), mirror=False, autocast=nullcontext):
     """Predict every image of a split at its own size.
 
     Args:
         model: as for `image_scores`; put into evaluation mode.
         batches: iterable of `learning.loaders.EvalBatch`.
+        scales, mirror: as for `image_scores`.
+        autocast: function that returns the context of a forward pass; `learning.compute.Precision.autocast`.
 
     Yields:
         (Sample, uint8 numpy (H, W)): train ids.
     """
     model.eval()
     for batch in batches:
-        scores = image_scores(model, batch.images, scales, mirror)
+        with autocast():
+            scores = image_scores(model, batch.images, scales, mirror)
         for sample, score, size in zip(batch.samples, scores, batch.sizes, strict=True):
             yield sample, to_classes(enlarge(score, size)).to(torch.uint8).cpu().numpy()
-
-
-def _resize(x, size):
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)

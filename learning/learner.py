@@ -8,7 +8,9 @@ from learning.losses import mean
 from learning.optim import set_learning_rate
 
 
-def train_epoch(model, batches, mix, criterion, optimizer, rate_at, metrics, seed, epoch, report):
+def train_epoch(
+    model, batches, mix, criterion, optimizer, precision, accumulate, rate_at, metrics, seed, epoch, report
+):
     """Train on every batch of an epoch.
 
     Whatever is random is a function of (seed, epoch, step), so the epoch does not depend on those before it.
@@ -17,8 +19,10 @@ def train_epoch(model, batches, mix, criterion, optimizer, rate_at, metrics, see
         model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}.
         batches: iterable of (float32 (B, 3, h, w), int64 (B, h, w)) on the model's device, as `learning.loaders.TrainBatches`.
         mix: function of (images, labels, epoch, step) that returns images and labels; `learning.mixing`.
-        criterion: function of (outputs, labels) that returns (sum, weight); `learning.losses.build_criterion`.
+        criterion: function of (outputs, labels) that returns (sum, weight); `learning.losses.Criterion`.
         optimizer: torch.optim.Optimizer.
+        precision: `learning.compute.Precision`.
+        accumulate: number of parts of a batch that pass the network one after another; their gradients add up to the batch's.
         rate_at: function of (epoch, step) that returns the learning rate.
         metrics: `learning.metrics.EpochMetrics`; receives the loss and the predictions.
         seed, epoch: with the step, decide what dropout draws.
@@ -27,24 +31,28 @@ def train_epoch(model, batches, mix, criterion, optimizer, rate_at, metrics, see
     model.train()
     for step, (images, labels) in enumerate(batches):
         images, labels = mix(images, labels, epoch, step)
-        torch.manual_seed(keyed.torch_seed(seed, keyed.FORWARD, epoch, step))
-        outputs = model(images)
-        total, weight = criterion(outputs, labels)
+        whole = criterion.weight(labels)
         optimizer.zero_grad(set_to_none=True)
-        mean(total, weight).backward()
+        for part, (seen, target) in enumerate(zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)):
+            torch.manual_seed(keyed.torch_seed(seed, keyed.FORWARD, epoch, step * accumulate + part))
+            with precision.autocast():
+                outputs = model(seen)
+            total, weight = criterion(outputs, target)
+            precision.backward(mean(total, whole))
+            metrics.add_loss(total, weight)
+            metrics.add_prediction(to_classes(outputs["out"].detach()), target)
         set_learning_rate(optimizer, rate_at(epoch, step))
-        optimizer.step()
-        metrics.add_loss(total, weight)
-        metrics.add_prediction(to_classes(outputs["out"].detach()), labels)
+        precision.step(optimizer)
         report(len(images), metrics)
 
 
 @torch.inference_mode()
-def validate_epoch(model, batches, criterion, metrics, report):
+def validate_epoch(model, batches, criterion, autocast, metrics, report):
     """Score every image of a split against its label at the label's own size.
 
     Args:
         model, criterion, metrics, report: as for `train_epoch`.
+        autocast: function that returns the context of a forward pass; `learning.compute.Precision.autocast`.
         batches: iterable of `learning.loaders.EvalBatch` with labels.
 
     Returns:
@@ -53,7 +61,8 @@ def validate_epoch(model, batches, criterion, metrics, report):
     model.eval()
     first = []
     for index, batch in enumerate(batches):
-        scores = image_scores(model, batch.images)
+        with autocast():
+            scores = image_scores(model, batch.images)
         for sample, score, label in zip(batch.samples, scores, batch.labels, strict=True):
             score = enlarge(score, label.shape)
             prediction = to_classes(score)

@@ -1,17 +1,15 @@
-"""Batches of Views, fed by worker processes; flip and colour are applied on the training device."""
+"""Batches of Views: cut by worker processes, or on the GPU where the data are there; coloured on the training device."""
 
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.errors import InputError
-from helpers.images import read_image, read_label
 from learning import keyed
-from learning.augment import draw_view, finish, view_sample, whole_view
+from learning.augment import draw_view, finish, stack, view_sample, whole_view
 
 
 class EvalBatch(NamedTuple):
@@ -35,18 +33,14 @@ class Feed:
     """How samples become batches, for every split alike.
 
     Args:
-        decode: uint8 (256,), the train id of each value in the label files.
         mean, std: RGB mean and standard deviation of the data set, 0 .. 1.
-        batch_size: images a batch.
         device: where batches go.
         workers: loader processes, never more than the machine has cores; 0 loads in the calling process.
         pin_memory: page-locked memory for the copy to a GPU.
     """
 
-    decode: np.ndarray
     mean: tuple
     std: tuple
-    batch_size: int
     device: torch.device
     workers: int = 0
     pin_memory: bool = False
@@ -57,12 +51,13 @@ class Feed:
         return self.pin_memory and self.device.type == "cuda"
 
     def loader(self, views, collate, **batching):
-        """torch.utils.data.DataLoader; its workers stay from epoch to epoch."""
-        workers = min(self.workers, os.cpu_count() or 1)
+        """torch.utils.data.DataLoader; its workers stay from epoch to epoch. Pixels on a GPU are cut there, without workers."""
+        on_device = views.pixels.device.type != "cpu"
+        workers = 0 if on_device else min(self.workers, os.cpu_count() or 1)
         return DataLoader(
             views,
             num_workers=workers,
-            pin_memory=self.pinned,
+            pin_memory=self.pinned and not on_device,
             persistent_workers=workers > 0,
             collate_fn=collate,
             **batching,
@@ -85,16 +80,17 @@ class TrainBatches:
     """Training batches: floor(N / B) an epoch (see `keyed.draw_order`), the same for any number of workers.
 
     Args:
-        samples: sequence of `learning.datasets.base.Sample` with labels.
+        pixels: `learning.cache.Files` or `Decoded`, with labels.
         feed: Feed.
+        batch_size: images a batch.
         augmentation: learning.augment.Augmentation.
         seed: of the order and the views.
     """
 
-    def __init__(self, samples, feed, augmentation, seed):
+    def __init__(self, pixels, feed, batch_size, augmentation, seed):
         self.feed = feed
-        self.draws = _EpochDraws(len(samples), feed.batch_size, seed)
-        views = _TrainViews(samples, feed.decode, augmentation, feed.mean, seed)
+        self.draws = _EpochDraws(len(pixels), batch_size, seed)
+        views = _TrainViews(pixels, augmentation, feed.mean, seed)
         self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
 
     def __len__(self):
@@ -119,16 +115,17 @@ class EvalBatches:
     """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
 
     Args:
-        samples: sequence of `learning.datasets.base.Sample`, with labels or without.
+        pixels: `learning.cache.Files` or `Decoded`, with labels or without.
         feed: Feed.
+        batch_size: images a batch.
         size: (height, width) of the network's input.
         with_labels: whether labels are read.
     """
 
-    def __init__(self, samples, feed, size, with_labels=True):
-        self.feed, self.num_samples = feed, len(samples)
-        views = _WholeViews(samples, feed.decode if with_labels else None, size, feed.mean)
-        self.loader = feed.loader(views, _collate_whole, batch_size=feed.batch_size)
+    def __init__(self, pixels, feed, batch_size, size, with_labels=True):
+        self.feed = feed
+        views = _WholeViews(pixels, size, feed.mean, with_labels)
+        self.loader = feed.loader(views, _collate_whole, batch_size=batch_size)
 
     def __len__(self):
         return len(self.loader)
@@ -158,17 +155,17 @@ class _EpochDraws:
 
 
 class _TrainViews(Dataset):
-    def __init__(self, samples, decode, augmentation, mean, seed):
-        self.samples, self.decode, self.augmentation, self.mean, self.seed = samples, decode, augmentation, mean, seed
+    def __init__(self, pixels, augmentation, mean, seed):
+        self.pixels, self.augmentation, self.mean, self.seed = pixels, augmentation, mean, seed
 
     def __len__(self):
-        return len(self.samples)
+        return len(self.pixels)
 
     def __getitem__(self, key):
         epoch, draw = key
-        sample = self.samples[draw % len(self.samples)]
+        index = draw % len(self.pixels)
         try:
-            image, label = read_image(sample.image), self.decode[read_label(sample.label)]
+            image, label = self.pixels.image(index), self.pixels.label(index)
         except InputError as error:
             return error
         view = draw_view(keyed.generator(self.seed, keyed.VIEW, epoch, draw), label.shape, self.augmentation)
@@ -176,21 +173,22 @@ class _TrainViews(Dataset):
 
 
 class _WholeViews(Dataset):
-    def __init__(self, samples, decode, size, mean):
-        self.samples, self.decode, self.size, self.mean = samples, decode, size, mean
+    def __init__(self, pixels, size, mean, with_labels):
+        self.pixels, self.size, self.mean, self.with_labels = pixels, size, mean, with_labels
 
     def __len__(self):
-        return len(self.samples)
+        return len(self.pixels)
 
     def __getitem__(self, index):
-        sample = self.samples[index]
         try:
-            image = read_image(sample.image)
-            label = None if self.decode is None else torch.from_numpy(self.decode[read_label(sample.label)])
+            image = self.pixels.image(index)
+            # A copy: what a worker hands over takes the memory along that it is a view of, and that may be a whole file.
+            label = self.pixels.label(index).clone() if self.with_labels else None
         except InputError as error:
             return error
-        size = image.shape[1:]
-        return view_sample(image, None, whole_view(size), self.size, self.mean)[0], label, sample, size
+        size = tuple(image.shape[1:])
+        seen, _ = view_sample(image, None, whole_view(size), self.size, self.mean)
+        return seen, label, self.pixels.samples[index], size
 
 
 def _collate_views(items):
@@ -198,7 +196,7 @@ def _collate_views(items):
     if error:
         return error
     images, labels, views = zip(*items, strict=True)
-    return torch.stack(images), torch.stack(labels), views
+    return stack(images), torch.stack(labels), views
 
 
 def _collate_whole(items):
@@ -206,7 +204,7 @@ def _collate_whole(items):
     if error:
         return error
     images, labels, samples, sizes = zip(*items, strict=True)
-    return torch.stack(images), labels, samples, sizes
+    return stack(images), labels, samples, sizes
 
 
 def _first_error(items):

@@ -33,8 +33,10 @@ class EpochMetrics:
             target: integer (...), train ids or VOID.
         """
         # VOID pixels are counted in a further cell: cheaper than gathering the valid ones.
-        cell = torch.where(target == VOID, self.num_classes**2, target.long() * self.num_classes + prediction)
-        counts = torch.bincount(cell.flatten(), minlength=self.num_classes**2 + 1)[:-1]
+        cells = self.num_classes**2
+        cell = torch.where(target == VOID, cells, target.long() * self.num_classes + prediction).flatten()
+        count = count_sorted if cell.device.type == "cuda" else torch.bincount
+        counts = count(cell, minlength=cells + 1)[:cells]
         self.confusion += counts.view_as(self.confusion).to(self.confusion.device)
 
     def is_finite(self):
@@ -59,3 +61,18 @@ class EpochMetrics:
             "macc": scores.mean(scores.class_accuracy(confusion)),
             "miou": scores.mean(scores.iou(confusion)),
         }
+
+
+def count_sorted(values, minlength):
+    """What torch.bincount returns for values below `minlength`; it never makes the host wait for a GPU.
+
+    Args:
+        values: int64 (n,), 0 .. minlength - 1.
+        minlength: k, below 2**31.
+
+    Returns:
+        int64 (k,)
+    """
+    kind = torch.int16 if minlength < 2**15 else torch.int32  # a sort takes one pass for every byte
+    bounds = torch.arange(minlength + 1, dtype=kind, device=values.device)
+    return torch.searchsorted(values.to(kind).sort().values, bounds).diff()

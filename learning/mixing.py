@@ -24,7 +24,7 @@ def cutmix(images, labels, rng):
     centre_y, centre_x = rng.integers(height), rng.integers(width)
     top, bottom = np.clip((centre_y - box_height // 2, centre_y - box_height // 2 + box_height), 0, height)
     left, right = np.clip((centre_x - box_width // 2, centre_x - box_width // 2 + box_width), 0, width)
-    partner = torch.from_numpy(rng.permutation(batch)).to(images.device)
+    partner = _send(rng.permutation(batch), images.device)
     images, labels = images.clone(), labels.clone()
     images[..., top:bottom, left:right] = images[partner, :, top:bottom, left:right]
     labels[..., top:bottom, left:right] = labels[partner, top:bottom, left:right]
@@ -53,7 +53,7 @@ def copyblob(images, labels, rules, rng):
     cycle = rng.permutation(batch)
     partner = np.empty(batch, np.int64)
     partner[cycle] = np.roll(cycle, 1)
-    partner = torch.from_numpy(partner).to(device)
+    partner = _send(partner, device)
     source_labels = labels[partner].flatten(1)  # (B, h*w)
     source_images = images[partner].flatten(2)  # (B, 3, h*w)
     rows = torch.arange(height, device=device)[:, None].expand(height, width).flatten()
@@ -64,7 +64,7 @@ def copyblob(images, labels, rules, rng):
         is_blob, is_ground = source_labels == blob, labels.flatten(1) == ground
         corner = torch.where(is_blob, corner_order, corner_order.max() + 1).argmin(1)  # (B,)
         # The k-th ground pixel, k uniform: where the running count first exceeds k.
-        share = torch.from_numpy(rng.random(batch)).to(device, torch.float32)
+        share = _send(rng.random(batch).astype(np.float32), device)
         running = is_ground.cumsum(1)
         k = torch.minimum((share * running[:, -1]).long(), running[:, -1] - 1)
         target = (running <= k[:, None]).sum(1).clamp(max=height * width - 1)
@@ -77,6 +77,11 @@ def copyblob(images, labels, rules, rng):
         brought = source_images.gather(2, origin[:, None].expand(-1, 3, -1))
         mixed_images = torch.where(pasted[:, None], brought, mixed_images)
     return mixed_images.view_as(images), mixed_labels.view_as(labels)
+
+
+def _send(array, device):
+    """A small array on a device, without waiting for what the device is doing."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def blob_rules(rules, names):

@@ -44,7 +44,7 @@ class Predictor:
             uint8 (H, W): train ids, which index `labels.names` and `labels.palette`.
         """
         view = augment.whole_view(image.shape[1:])
-        pixels, _ = augment.view_sample(image, None, view, self.size, self.mean)
+        pixels, _ = augment.view_sample(torch.tensor(image), None, view, self.size, self.mean)
         with torch.inference_mode():
             batch, _ = augment.finish(pixels[None].to(self.device), None, [view], self.mean, self.std)
             scales = inference.MST_SCALES if mst else (1.0,)

@@ -11,6 +11,12 @@ def _two_threads():
     torch.set_num_threads(2)
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user_cache"))
+
+
 @pytest.fixture
 def camvid(tmp_path):
     """Folder of a CamVid-like data set: 5 train, 3 val, 2 test images of 48x64 pixels."""

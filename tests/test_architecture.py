@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import options
-from learning import losses
+from learning import compute, losses
 from learning.datasets import DATASETS
 from learning.models import MODELS
 from learning.models.norms import NORMS
@@ -60,6 +60,7 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
     assert tuple(NORMS) == options.NORMS
     assert tuple(losses.LOSSES) == options.LOSSES
     assert tuple(DATASETS) == options.DATASETS
+    assert tuple(compute.AMP) == options.AMP
 
 
 def test_options_that_are_named_exist():

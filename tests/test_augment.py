@@ -13,11 +13,12 @@ from learning.augment import (
     Augmentation,
     View,
     colour_map,
-    cut_window,
     draw_view,
     finish,
     leaves_image,
+    resample_image,
     resample_label,
+    stack,
     view_sample,
     whole_view,
 )
@@ -27,9 +28,14 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def picture(rng, height, width, interleaved=True):
-    """Noise, uint8 (3, H, W), by default in the memory layout of a decoded file."""
-    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return pixels.transpose(2, 0, 1) if interleaved else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    """Noise, uint8 tensor (3, H, W), by default in the memory layout of a decoded file."""
+    pixels = torch.from_numpy(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).permute(2, 0, 1)
+    return pixels if interleaved else pixels.contiguous()
+
+
+def labels_of(rng, *size):
+    """Random train ids, uint8 tensor."""
+    return torch.from_numpy(rng.integers(0, 19, size, dtype=np.uint8))
 
 
 def draw_many(count=300, source=(40, 60), **changes):
@@ -127,7 +133,7 @@ def test_images_equal_torchvisions_resized_crop(interleaved):
         size = rng.integers(1, 70, 2).tolist()
         seen, _ = view_sample(image, None, view, size, MEAN)
         box = (view.top, view.left, view.height, view.width)
-        expected = tv.resized_crop(torch.from_numpy(np.ascontiguousarray(image)), *box, size=size, antialias=True)
+        expected = tv.resized_crop(image.contiguous(), *box, size=size, antialias=True)
         assert seen.dtype == torch.uint8
         assert torch.equal(seen, expected), (box, size)
 
@@ -137,24 +143,24 @@ def test_labels_take_the_nearest_pixel_by_centre():
     rng = np.random.default_rng(2)
     for _ in range(60):
         source, size = int(rng.integers(1, 256)), int(rng.integers(1, 300))
-        label = np.tile(np.arange(source, dtype=np.uint8), (3, 1))
+        label = torch.arange(source, dtype=torch.uint8).tile(3, 1)
         exact = (np.arange(size) + 0.5) * source / size
-        for taken in (resample_label(label, (3, size))[0], resample_label(label.T.copy(), (size, 3))[:, 0]):
+        for taken in (resample_label(label, (3, size))[0], resample_label(label.T.contiguous(), (size, 3))[:, 0]):
             assert abs(taken.numpy() + 0.5 - exact).max() <= 0.5 + 1e-4
 
 
 def test_labels_get_no_new_value():
-    label = np.random.default_rng(3).choice(np.array([0, 7, 200, VOID], np.uint8), (33, 47))
+    label = torch.from_numpy(np.random.default_rng(3).choice(np.array([0, 7, 200, VOID], np.uint8), (33, 47)))
     for size in ((10, 11), (33, 47), (100, 90)):
         assert set(resample_label(label, size).unique().tolist()) == {0, 7, 200, VOID}
-    assert np.array_equal(resample_label(label, (33, 47)), label)
+    assert torch.equal(resample_label(label, (33, 47)), label)
 
 
 @pytest.mark.parametrize("size", [(12, 23), (48, 48), (60, 101)])
 def test_image_and_label_are_aligned_to_half_a_source_pixel(size):
-    ramp = np.broadcast_to(np.arange(0, 192, 4, dtype=np.uint8), (48, 48))
+    ramp = torch.arange(0, 192, 4, dtype=torch.uint8).expand(48, 48)
     for pixels in (ramp, ramp.T):
-        image, label = view_sample(np.stack([pixels] * 3), pixels // 4, whole_view((48, 48)), size, MEAN)
+        image, label = view_sample(torch.stack([pixels] * 3), pixels // 4, whole_view((48, 48)), size, MEAN)
         inner = (slice(size[0] // 10, -(size[0] // 10)), slice(size[1] // 10, -(size[1] // 10)))  # no edge effects
         distance = image[0].double()[inner] / 4 - label.double()[inner]
         assert abs(distance).max() <= 0.5 + 0.125 + 1e-9, "half a pixel, and half a grey level of rounding"
@@ -162,7 +168,7 @@ def test_image_and_label_are_aligned_to_half_a_source_pixel(size):
 
 def test_outside_the_image_stand_the_mean_colour_and_void_on_both_axes():
     rng = np.random.default_rng(4)
-    image, label = picture(rng, 4, 5), rng.integers(0, 19, (4, 5), dtype=np.uint8)
+    image, label = picture(rng, 4, 5), labels_of(rng, 4, 5)
     for top, left, height, width in [(-2, -3, 9, 11), (-1, 0, 4, 5), (2, 3, 6, 6), (0, -4, 4, 6)]:
         seen, truth = view_sample(image, label, View(top, left, height, width), (height, width), MEAN)
         for row in range(height):
@@ -174,7 +180,7 @@ def test_outside_the_image_stand_the_mean_colour_and_void_on_both_axes():
 
 
 def test_the_mean_colour_becomes_nearly_zero_for_the_network():
-    seen, _ = view_sample(np.zeros((3, 2, 2), np.uint8), None, View(-6, -6, 5, 5), (5, 5), MEAN)
+    seen, _ = view_sample(torch.zeros(3, 2, 2, dtype=torch.uint8), None, View(-6, -6, 5, 5), (5, 5), MEAN)
     normalised, _ = finish(seen[None], None, [whole_view((5, 5))], MEAN, STD)
     assert normalised[..., :4, :4].abs().max() <= 0.5 / 255 / min(STD) + 1e-6
 
@@ -184,17 +190,44 @@ def test_the_crop_size_is_always_honoured():
     for index in range(60):
         source, train, crop = (tuple(rng.integers(1, 50, 2).tolist()) for _ in range(3))
         view = draw_view(keyed.generator(0, keyed.VIEW, 0, index), source, Augmentation(train, crop))
-        image, label = view_sample(picture(rng, *source), np.zeros(source, np.uint8), view, crop, MEAN)
+        image, label = view_sample(picture(rng, *source), torch.zeros(source, dtype=torch.uint8), view, crop, MEAN)
         assert image.shape == (3, *crop)
         assert label.shape == crop
 
 
-def test_a_window_is_a_copy():
-    image = picture(np.random.default_rng(6), 8, 8)
-    for view in (whole_view((8, 8)), View(2, 2, 4, 4), View(-1, -1, 6, 6)):
-        before = image.copy()
-        cut_window(image, view, 0)[...] = 7
-        assert np.array_equal(image, before)
+def test_labels_are_those_of_torchs_nearest_exact():
+    rng = np.random.default_rng(12)
+    for _ in range(60):
+        source, size = rng.integers(1, 90, 2).tolist(), rng.integers(1, 120, 2).tolist()
+        label = labels_of(rng, *source)
+        expected = torch.nn.functional.interpolate(label[None, None], size, mode="nearest-exact")[0, 0]
+        assert torch.equal(resample_label(label, size), expected)
+
+
+def test_a_gpus_floats_equal_a_cpus_bytes_to_one_grey_level():
+    """On a GPU windows are resampled as float and not rounded; which kernel does it does not matter here."""
+    rng = np.random.default_rng(13)
+    for _ in range(40):
+        window = picture(rng, *rng.integers(2, 60, 2).tolist()).permute(1, 2, 0).contiguous()
+        size = rng.integers(1, 70, 2).tolist()
+        assert (resample_image(window.float(), size) - resample_image(window, size)).abs().max() <= 1.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_views_on_a_gpu_equal_those_on_a_cpu():
+    rng = np.random.default_rng(14)
+    image, label = picture(rng, 50, 70), labels_of(rng, 50, 70)
+    views = [
+        draw_view(keyed.generator(0, keyed.VIEW, 0, k), (50, 70), Augmentation((50, 70), (40, 60))) for k in range(8)
+    ]
+    results = []
+    for device in ("cpu", "cuda"):
+        seen = [view_sample(image.to(device), label.to(device), view, (40, 60), MEAN) for view in views]
+        images, labels = zip(*seen, strict=True)
+        results.append([tensor.cpu() for tensor in finish(stack(images), torch.stack(labels), views, MEAN, (1, 1, 1))])
+    contrast = 1.3**3 * 2  # what one grey level becomes at most under the jitter
+    assert (results[0][0] - results[1][0]).abs().max() <= contrast / 255
+    assert torch.equal(results[0][1], results[1][1])
 
 
 # ---------------------------------------------------------------------------------------------- colours
@@ -279,41 +312,55 @@ def test_an_unchanged_view_is_plain_normalisation():
     assert labels is None
 
 
-def test_flips_mirror_image_and_label_together_and_only_where_drawn():
-    images = torch.arange(2 * 3 * 2 * 5, dtype=torch.uint8).view(2, 3, 2, 5)
-    labels = images[:, 0].clone()
-    views = [View(0, 0, 2, 5, flip=True), View(0, 0, 2, 5)]
-    seen, truth = finish(images, labels, views, (0, 0, 0), (1 / 255,) * 3)
-    assert torch.allclose(seen, torch.stack([images[0].flip(-1), images[1]]).float(), atol=1e-3)
-    assert truth.tolist() == torch.stack([labels[0].flip(-1), labels[1]]).tolist()
+@pytest.mark.parametrize("size", [(2, 5), (7, 9)])
+def test_flips_mirror_image_and_label_together_and_only_where_drawn(size):
+    rng = np.random.default_rng(15)
+    image, label = picture(rng, 2, 5), labels_of(rng, 2, 5)
+    plain, truth = view_sample(image, label, View(0, 0, 2, 5), size, MEAN)
+    mirrored, mirrored_truth = view_sample(image, label, View(0, 0, 2, 5, flip=True), size, MEAN)
+    assert torch.equal(mirrored, plain.flip(-1))
+    assert torch.equal(mirrored_truth, truth.flip(-1))
+    assert not torch.equal(mirrored, plain)
+
+
+def test_labels_become_int64_and_stay():
+    images, labels = (
+        torch.zeros(2, 3, 2, 5, dtype=torch.uint8),
+        torch.tensor([0, VOID], dtype=torch.uint8).expand(2, 5, 2).mT,
+    )
+    truth = finish(images, labels, [whole_view((2, 5))] * 2, MEAN, STD)[1]
     assert truth.dtype == torch.int64
+    assert torch.equal(truth, labels.long())
 
 
-def slow_finish(image, label, view):
+def test_a_stack_is_interleaved_and_finished_as_any_other_batch():
+    images = torch.from_numpy(np.random.default_rng(16).integers(0, 256, (3, 3, 6, 7), dtype=np.uint8))
+    stacked = stack(images)
+    assert torch.equal(stacked, images)
+    assert stacked.is_contiguous(memory_format=torch.channels_last)
+    views = draw_many(3)
+    assert torch.equal(finish(stacked, None, views, MEAN, STD)[0], finish(images, None, views, MEAN, STD)[0])
+
+
+def slow_finish(image, view):
     """What `finish` promises of one image, step by step in float64."""
-    if view.flip:
-        image, label = image.flip(-1), label.flip(-1)
     pixels = in_steps(image, view)
     to_yiq = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     luma, *chroma = np.tensordot(to_yiq, pixels, 1)
     chroma = (chroma[0] + 1j * chroma[1]) * np.exp(2j * np.pi * view.hue)
     pixels = np.tensordot(np.linalg.inv(to_yiq), np.stack([luma, chroma.real, chroma.imag]), 1)
     mean, std = np.reshape(MEAN, (3, 1, 1)), np.reshape(STD, (3, 1, 1))
-    return (np.clip(pixels, 0, 1) - mean) / std, label.numpy()
+    return (np.clip(pixels, 0, 1) - mean) / std
 
 
 @pytest.mark.parametrize("jitter", [0.3, 1.0])
 def test_finish_agrees_with_a_slow_reference(jitter):
     rng = np.random.default_rng(9)
     images = torch.from_numpy(rng.integers(0, 256, (16, 3, 12, 14), dtype=np.uint8))
-    labels = torch.from_numpy(rng.integers(0, 19, (16, 12, 14), dtype=np.uint8))
     views = draw_many(16, jitter=jitter)
-    seen, truth = finish(images, labels, views, MEAN, STD)
+    seen, _ = finish(images, None, views, MEAN, STD)
     for index, view in enumerate(views):
-        expected, label = slow_finish(images[index], labels[index], view)
-        assert seen[index].numpy() == pytest.approx(expected, abs=2e-5)
-        assert np.array_equal(truth[index], label)
-    assert len({view.flip for view in views}) == 2
+        assert seen[index].numpy() == pytest.approx(slow_finish(images[index], view), abs=2e-5)
 
 
 def test_colours_stay_within_0_and_1():
@@ -325,15 +372,12 @@ def test_colours_stay_within_0_and_1():
 
 def test_inputs_are_not_modified():
     rng = np.random.default_rng(11)
-    image, label = picture(rng, 9, 9), rng.integers(0, 19, (9, 9), dtype=np.uint8)
-    kept = image.copy(), label.copy()
-    for view in (whole_view((9, 9)), View(-2, 3, 8, 8)):
-        view_sample(image, label, view, (9, 9), MEAN)
-    assert np.array_equal(image, kept[0])
-    assert np.array_equal(label, kept[1])
-    images, labels = torch.from_numpy(image.copy())[None], torch.from_numpy(label.copy())[None]
-    seen, truth = finish(images, labels, [View(0, 0, 9, 9, flip=True, brightness=0.5)], MEAN, STD)
-    seen.zero_(), truth.zero_()
-    finish(images, labels, [whole_view((9, 9))], MEAN, STD)[1].zero_()
-    assert np.array_equal(images[0], kept[0])
-    assert np.array_equal(labels[0], kept[1])
+    image, label = picture(rng, 9, 9), labels_of(rng, 9, 9)
+    kept = image.clone(), label.clone()
+    for view in (whole_view((9, 9)), View(-2, 3, 8, 8), View(2, 2, 4, 4), View(0, 0, 9, 9, flip=True)):
+        seen, truth = view_sample(image, label, view, (9, 9), MEAN)
+        finish(seen[None], truth[None], [replace(view, brightness=0.5)], MEAN, STD)[0].zero_()
+    assert torch.equal(image, kept[0])
+    assert torch.equal(label, kept[1])
+    finish(image[None], label[None], [whole_view((9, 9))], MEAN, STD)[1].zero_()
+    assert torch.equal(label, kept[1])

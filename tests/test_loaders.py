@@ -15,6 +15,7 @@ from helpers.images import read_image, read_label
 from helpers.labels import VOID
 from learning import keyed
 from learning.augment import Augmentation, draw_view, finish, view_sample, whole_view
+from learning.cache import Files
 from learning.datasets import open_dataset
 from learning.loaders import EvalBatches, Feed, TrainBatches
 
@@ -29,13 +30,17 @@ def data(tmp_path):
     return open_dataset("camvid", make_camvid(tmp_path / "data", size=SIZE))
 
 
-def feed_of(data, batch_size=2, workers=0):
-    return Feed(data.decode, MEAN, STD, batch_size, CPU, workers)
+def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
+    return EvalBatches(
+        Files(data.split(split), data.decode), Feed(MEAN, STD, CPU, workers), batch_size, size, with_labels
+    )
 
 
 def train_batches(data, seed=0, batch_size=2, workers=0, **changes):
     augmentation = replace(Augmentation(SIZE, (16, 20)), **changes)
-    return TrainBatches(data.split("train"), feed_of(data, batch_size, workers), augmentation, seed)
+    return TrainBatches(
+        Files(data.split("train"), data.decode), Feed(MEAN, STD, CPU, workers), batch_size, augmentation, seed
+    )
 
 
 def cut_off(path):
@@ -75,7 +80,11 @@ def test_a_batch_is_what_its_keys_say(data):
         views = [draw_view(keyed.generator(7, keyed.VIEW, 3, draw), SIZE, augmentation) for draw in draws]
         seen = [
             view_sample(
-                read_image(samples[draw].image), data.decode[read_label(samples[draw].label)], view, (16, 20), MEAN
+                torch.from_numpy(read_image(samples[draw].image).copy()),
+                torch.from_numpy(data.decode[read_label(samples[draw].label)]),
+                view,
+                (16, 20),
+                MEAN,
             )
             for draw, view in zip(draws, views, strict=True)
         ]
@@ -148,21 +157,22 @@ def test_a_bad_file_leaves_no_worker_behind(data):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_sample_comes_once_in_order_and_the_last_batch_may_be_smaller(data, workers):
     samples = data.split("train")
-    batches = EvalBatches(samples, feed_of(data, 2, workers), (12, 16))
+    batches = eval_batches(data, "train", 2, (12, 16), workers)
     for _ in range(2):
         found = list(batches)
         assert [len(batch.images) for batch in found] == [2, 2, 1]
         assert [sample for batch in found for sample in batch.samples] == list(samples)
     assert len(batches) == 3
-    assert batches.num_samples == 5
 
 
 def test_images_are_resized_and_labels_are_not(data):
-    (batch,) = EvalBatches(data.split("val"), feed_of(data, 8), (12, 16))
+    (batch,) = eval_batches(data, "val", 8, (12, 16))
     assert batch.images.shape == (3, 3, 12, 16)
     assert batch.sizes == [SIZE] * 3
     for image, label, sample in zip(batch.images, batch.labels, batch.samples, strict=True):
-        small, _ = view_sample(read_image(sample.image), None, whole_view(SIZE), (12, 16), MEAN)
+        small, _ = view_sample(
+            torch.from_numpy(read_image(sample.image).copy()), None, whole_view(SIZE), (12, 16), MEAN
+        )
         expected = (small.numpy() / 255 - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
         assert image.numpy() == pytest.approx(expected, abs=1e-5)
         assert label.dtype == torch.uint8
@@ -174,7 +184,7 @@ def test_a_batch_takes_images_of_different_sizes(data):
     for sample, size in ((first, (30, 44)), (second, (17, 9))):
         save(sample.image, np.full((*size, 3), 90, np.uint8))
         save(sample.label, np.ones(size, np.uint8))
-    (batch,) = EvalBatches(data.split("val"), feed_of(data, 3), SIZE)
+    (batch,) = eval_batches(data, "val", 3)
     assert batch.images.shape == (3, 3, *SIZE)
     assert batch.sizes == [(30, 44), (17, 9), SIZE]
     assert [tuple(label.shape) for label in batch.labels] == batch.sizes
@@ -183,12 +193,12 @@ def test_a_batch_takes_images_of_different_sizes(data):
 def test_grey_images_become_three_channels(data):
     path = data.split("val")[0].image
     Image.open(path).convert("L").save(path)
-    (batch,) = EvalBatches(data.split("val")[:1], feed_of(data), SIZE)
+    (batch,) = eval_batches(replace(data, splits={"val": data.split("val")[:1]}), "val")
     assert batch.images.shape == (1, 3, *SIZE)
 
 
 def test_images_without_labels(data):
-    (batch,) = EvalBatches(data.split("test"), feed_of(data), SIZE, with_labels=False)
+    (batch,) = eval_batches(data, "test", with_labels=False)
     assert batch.labels is None
     assert [sample.name for sample in batch.samples] == ["0001TP_test000", "0001TP_test001"]
 
@@ -196,7 +206,7 @@ def test_images_without_labels(data):
 def test_labels_that_are_not_asked_for_are_not_read(data):
     for sample in data.split("val"):
         sample.label.unlink()
-    (batch,) = EvalBatches(data.split("val"), feed_of(data, 3), SIZE, with_labels=False)
+    (batch,) = eval_batches(data, "val", 3, with_labels=False)
     assert batch.labels is None
 
 
@@ -204,6 +214,6 @@ def test_labels_that_are_not_asked_for_are_not_read(data):
 def test_a_cut_off_file_of_an_evaluation_is_named_in_one_line(data, workers):
     path = data.split("val")[2].image
     cut_off(path)
-    message = complaint(EvalBatches(data.split("val"), feed_of(data, 2, workers), SIZE))
+    message = complaint(eval_batches(data, "val", 2, workers=workers))
     assert str(path) in message
     assert "\n" not in message

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.labels import VOID
-from learning.losses import LOSSES, build_criterion, cross_entropy, enet_weights, focal, mean
+from learning.losses import LOSSES, Criterion, cross_entropy, enet_weights, focal, mean
 
 CLASSES = 4
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 3.5])
@@ -23,7 +23,7 @@ def case(seed=0, batch=3, size=(5, 6), spread=3.0):
 
 
 def criterion_of(name):
-    return build_criterion(name, WEIGHTS, focal_gamma=2.0)
+    return Criterion(name, WEIGHTS, focal_gamma=2.0)
 
 
 def gradient(loss, logits):
@@ -159,7 +159,7 @@ def test_the_auxiliary_head_adds_to_the_sum_and_not_to_the_weight(name):
     (logits, target), (aux, _) = case(8), case(9)
     out_total, out_weight = criterion_of(name)({"out": logits}, target)
     aux_total, _ = criterion_of(name)({"out": aux}, target)
-    total, weight = build_criterion(name, WEIGHTS, 2.0, aux_weight=0.25)({"out": logits, "aux": aux}, target)
+    total, weight = Criterion(name, WEIGHTS, 2.0, aux_weight=0.25)({"out": logits, "aux": aux}, target)
     assert total.item() == pytest.approx(out_total.item() + 0.25 * aux_total.item(), rel=1e-6)
     assert weight == out_weight
     default, _ = criterion_of(name)({"out": logits, "aux": aux}, target)
@@ -184,7 +184,7 @@ def test_each_name_builds_the_loss_it_says():
     outputs = {"out": logits}
     assert criterion_of("ce")(outputs, target)[0] == cross_entropy(logits, target)[0]
     assert criterion_of("weighted_ce")(outputs, target) == cross_entropy(logits, target, WEIGHTS)
-    assert build_criterion("focal", WEIGHTS, 0.7)(outputs, target) == focal(logits, target, 0.7)
+    assert Criterion("focal", WEIGHTS, 0.7)(outputs, target) == focal(logits, target, 0.7)
 
 
 def test_mean_divides_once():

@@ -18,7 +18,8 @@ from helpers import plots, runlog, scores
 from helpers.images import colourise, overlay
 from helpers.labels import CITYSCAPES, VOID
 from learning import checkpoint, keyed, losses
-from learning.augment import Augmentation, View, colour_map, draw_view, finish, view_sample
+from learning.augment import Augmentation, View, colour_map, draw_view, view_sample
+from learning.cache import Files
 from learning.datasets import open_dataset
 from learning.inference import predict
 from learning.loaders import EvalBatch, Feed, TrainBatches
@@ -156,13 +157,13 @@ def test_horizontal_flip_happens_half_of_the_time():
     assert 430 < flips < 570
     assert not any(view.flip for view in views(100, flip=False))
     image = torch.arange(12, dtype=torch.uint8).view(1, 3, 1, 4)
-    flipped, label = finish(image, image[:, 0], [View(0, 0, 1, 4, flip=True)], (0, 0, 0), (1, 1, 1))
-    assert torch.allclose(flipped * 255, image.flip(-1).float())
-    assert torch.equal(label, image[:, 0].flip(-1).long())
+    flipped, label = view_sample(image[0], image[0, 0], View(0, 0, 1, 4, flip=True), (1, 4), (0, 0, 0))
+    assert torch.equal(flipped, image[0].flip(-1))
+    assert torch.equal(label, image[0, 0].flip(-1))
 
 
 def test_padding_covers_both_axes_with_mean_and_void():
-    image, label = np.full((3, 4, 4), 200, np.uint8), np.full((4, 4), 7, np.uint8)
+    image, label = torch.full((3, 4, 4), 200, dtype=torch.uint8), torch.full((4, 4), 7, dtype=torch.uint8)
     image, label = view_sample(image, label, View(-2, -3, 8, 10), (8, 10), (0.2, 0.4, 0.6))
     outside = torch.ones(8, 10, dtype=torch.bool)
     outside[2:6, 3:7] = False
@@ -173,8 +174,8 @@ def test_padding_covers_both_axes_with_mean_and_void():
 
 def test_equal_crop_and_train_size_is_still_cropped(camvid):
     data = open_dataset("camvid", camvid)
-    feed = Feed(data.decode, (0.5,) * 3, (0.25,) * 3, 2, torch.device("cpu"))
-    batches = TrainBatches(data.split("train"), feed, Augmentation((48, 64), (48, 64)), seed=0)
+    feed = Feed((0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    batches = TrainBatches(Files(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0)
     shapes = {tuple(images.shape) for epoch in range(5) for images, _ in batches.epoch(epoch)}
     assert shapes == {(2, 3, 48, 64)}
 
@@ -251,7 +252,7 @@ def test_unet_trains():
 
 @pytest.mark.parametrize("name", options.LOSSES)
 def test_no_loss_counts_void(name):
-    criterion = losses.build_criterion(name, torch.ones(3))
+    criterion = losses.Criterion(name, torch.ones(3))
     logits = torch.randn(1, 3, 4, 4)
     labels = torch.randint(0, 3, (1, 4, 4))
     labels[:, 0] = VOID

@@ -2,6 +2,7 @@
 
 import torch
 
+from learning.models.blocks import Block
 from learning.models.deeplab import deeplabv3_resnet50, deeplabv3_resnet101
 from learning.models.unet import UNet
 
@@ -12,7 +13,7 @@ MODELS = {
 }
 
 
-def build_model(name, num_classes, norm, seed):
+def build_model(name, num_classes, norm, seed, recompute=False):
     """A network with random initial weights.
 
     Args:
@@ -20,10 +21,15 @@ def build_model(name, num_classes, norm, seed):
         num_classes: C; void is no class.
         norm: a key of `learning.models.norms.NORMS`.
         seed: int from which alone the weights are drawn; torch's own random state is left as it was.
+        recompute: whether the activations inside blocks are computed again in the backward pass instead of kept.
 
     Returns:
         torch.nn.Module on the CPU
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODELS[name](num_classes, norm)
+        model = MODELS[name](num_classes, norm)
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.recompute = recompute
+    return model

@@ -5,10 +5,13 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import ResNet, conv1x1, conv3x3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 
+from learning.compute import at_least_float32
+from learning.models.blocks import Block
 from learning.models.norms import convert
+from learning.resize import bilinear
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Block):
     """torchvision's residual block with one ReLU module for each place where one acts, so that a norm can take it over.
 
     Names, shapes and initial values of the weights are torchvision's; so are its arguments.
@@ -42,13 +45,30 @@ class Bottleneck(nn.Module):
         self.bn3 = norm_layer(planes * self.expansion)
         self.downsample = downsample
 
-    def forward(self, x):
+    def compute(self, x):
         """x (B, inplanes, h, w) -> (B, 4 * planes, h / stride, w / stride)"""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         return self.relu(out + identity)
+
+
+class PooledBranch(nn.Sequential):
+    """The branch of ASPP that sees the mean of the whole image; bilinear from one pixel is that pixel everywhere."""
+
+    def forward(self, x):
+        """x (B, C, h, w) -> (B, C', h, w)"""
+        return super().forward(x).expand(-1, -1, *x.shape[-2:])
+
+
+class DeepLab(DeepLabV3):
+    """torchvision's module with scores that are resized in float32, deterministically where that is asked for."""
+
+    def forward(self, x):
+        """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}"""
+        scores = self.classifier(self.backbone(x)["out"])  # (B, C, h / 8, w / 8)
+        return {"out": bilinear(at_least_float32(scores), x.shape[-2:])}
 
 
 def deeplabv3(num_classes, norm, blocks):
@@ -64,11 +84,13 @@ def deeplabv3(num_classes, norm, blocks):
     """
     backbone = ResNet(Bottleneck, blocks, replace_stride_with_dilation=[False, True, True])
     features = IntermediateLayerGetter(backbone, return_layers={"layer4": "out"})
-    model = DeepLabV3(features, DeepLabHead(2048, num_classes))
+    model = DeepLab(features, DeepLabHead(2048, num_classes))
+    branches = model.classifier[0].convs
+    branches[-1] = PooledBranch(*branches[-1])
     convert(model, norm)
     if norm == "instance":
         # The pooled branch of ASPP is one pixel: an instance has no statistics there.
-        model.classifier[0].convs[-1][2] = nn.Identity()
+        branches[-1][2] = nn.Identity()
     return model
 
 

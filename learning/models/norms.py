@@ -4,6 +4,8 @@ Networks are built with `torch.nn.BatchNorm2d` and then `convert`ed in place. Ev
 norm and the activation behind it; where no activation follows it is gamma * x + beta.
 """
 
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -23,7 +25,7 @@ class Affine(nn.Module):
 
     def forward(self, x):
         """x (B, C, H, W) -> the same shape."""
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        return x * _per_channel(self.weight, x) + _per_channel(self.bias, x)
 
 
 class EvoNormS0(Affine):
@@ -43,18 +45,18 @@ class EvoNormS0(Affine):
         batch, channels = x.shape[:2]
         variance = x.float().reshape(batch, self.groups, -1).var(2, unbiased=False)  # (B, G)
         scale = torch.rsqrt(variance + self.eps).repeat_interleave(channels // self.groups, 1)[:, :, None, None]
-        gate = torch.sigmoid(self.v[:, None, None] * x)
-        return x * gate * scale.to(x.dtype) * self.weight[:, None, None] + self.bias[:, None, None]
+        gate = torch.sigmoid(_per_channel(self.v, x) * x)
+        return x * gate * scale.to(x.dtype) * _per_channel(self.weight, x) + _per_channel(self.bias, x)
 
 
 class EvoNormB0(Affine):
     """y = gamma * x / max(sqrt(Var_batch(x) + eps), v * x + sqrt(Var_instance(x) + eps)) + beta.
 
     The batch variance is over batch, height and width; in evaluation, and where a single value per channel has none, it is
-    the running one (kept 0.9 a step). Both variances are biased, in float32.
+    the running one, of which each step replaces the share `momentum`. Both variances are biased, in float32.
     """
 
-    def __init__(self, channels, eps=1e-5, momentum=0.9):
+    def __init__(self, channels, eps=1e-5, momentum=0.1):
         super().__init__(channels)
         self.v = nn.Parameter(torch.ones(channels))
         self.register_buffer("running_var", torch.ones(channels))
@@ -65,13 +67,13 @@ class EvoNormB0(Affine):
         values = x.float()
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] > 1:
             batch_variance = values.var((0, 2, 3), unbiased=False)
-            self.running_var.lerp_(batch_variance.detach(), 1 - self.momentum)
+            self.running_var.lerp_(batch_variance.detach().to(self.running_var.dtype), self.momentum)
         else:
             batch_variance = self.running_var
         batch_deviation = torch.sqrt(batch_variance + self.eps)[:, None, None]
         instance_deviation = torch.sqrt(values.var((2, 3), unbiased=False, keepdim=True) + self.eps)
-        divisor = torch.maximum(batch_deviation, self.v[:, None, None] * values + instance_deviation)
-        return (values / divisor).to(x.dtype) * self.weight[:, None, None] + self.bias[:, None, None]
+        divisor = torch.maximum(batch_deviation, _per_channel(self.v, values) * values + instance_deviation)
+        return (values / divisor).to(x.dtype) * _per_channel(self.weight, x) + _per_channel(self.bias, x)
 
 
 class PooledBatchNorm(nn.BatchNorm2d):
@@ -86,6 +88,28 @@ class PooledBatchNorm(nn.BatchNorm2d):
         if not self.training or x.shape[0] * x.shape[2] * x.shape[3] > 1:
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def _per_channel(parameter, x):
+    """(C,) -> (C, 1, 1) in the dtype of x, so that 16 bits stay 16 bits."""
+    return parameter[:, None, None].to(x.dtype)
+
+
+@contextmanager
+def statistics_kept(module):
+    """Running statistics inside `module` stay as they are, although it runs in training mode."""
+    norms = [child for child in module.modules() if getattr(child, "momentum", None) is not None]
+    kept = [(norm, norm.momentum, getattr(norm, "num_batches_tracked", None)) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = (
+                0.0,
+                None,
+            )  # no share for the new statistics, and nothing to count in
+        yield
+    finally:
+        for norm, momentum, count in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def num_groups(channels, most=32):

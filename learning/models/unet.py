@@ -4,21 +4,28 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from learning.compute import at_least_float32
+from learning.models.blocks import Block
 from learning.models.norms import convert
+from learning.resize import bilinear
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-def double_conv(in_channels, out_channels):
+class DoubleConv(Block, nn.Sequential):
     """Two 3x3 convolutions, each with norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+
+    compute = nn.Sequential.forward
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
 
 
 class UNet(nn.Module):
@@ -32,11 +39,11 @@ class UNet(nn.Module):
 
     def __init__(self, num_classes, norm="batch", widths=WIDTHS):
         super().__init__()
-        self.down = nn.ModuleList(double_conv(i, o) for i, o in zip((3, *widths), widths, strict=False))
+        self.down = nn.ModuleList(DoubleConv(i, o) for i, o in zip((3, *widths), widths, strict=False))
         ups, below = [], widths[-1]
         for level in range(len(widths) - 2, -1, -1):
             out = widths[max(level - 1, 0)]
-            ups.append(double_conv(below + widths[level], out))
+            ups.append(DoubleConv(below + widths[level], out))
             below = out
         self.up = nn.ModuleList(ups)
         self.classifier = nn.Conv2d(below, num_classes, 1)
@@ -50,6 +57,6 @@ class UNet(nn.Module):
         x = skips.pop()
         for block in self.up:
             skip = skips.pop()
-            x = F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = bilinear(x, skip.shape[-2:])
             x = block(torch.cat([skip, x], 1))
-        return {"out": self.classifier(x)}
+        return {"out": at_least_float32(self.classifier(x))}
