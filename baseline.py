@@ -30,6 +30,8 @@ def main(argv=None):
             return predict(args, data, run)
         return train(args, data, surveys, run)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
+        if args.compile and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            raise InputError(f"--compile does not work here ({str(error).splitlines()[0]}); leave it out") from None
         if not any(
             words in f"{error!r}" for words in ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
         ):

@@ -138,6 +138,8 @@ class Parts:
         from learning import losses, optim
         from learning.loaders import TrainBatches
 
+        if args.compile and self.network is not self.model:
+            raise InputError("--compile is for one device: name it with --device cuda:0, or leave --compile out")
         self.cache, decoded = open_cache(args, data, surveys, self.device)
         self.pixels |= decoded
         self.trained = torch.compile(self.network) if args.compile else self.network
@@ -257,13 +259,8 @@ def first_screen(args, data, surveys, run, parts):
     padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
     extras = "".join(f" + {name}" for name in ("cutmix", "copyblob") if getattr(args, name))
     steps = len(parts.train_batches)
-    batch, statistics = str(args.batch_size), []
-    if args.accumulate > 1:
-        batch = f"{parts.step_size} ({args.accumulate} parts of {args.batch_size})"
-        if args.norm in ("batch", "evo_b0"):
-            statistics = [
-                f"          {args.norm} norm takes its statistics from each part of {args.batch_size}, not from the step"
-            ]
+    shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
+    statistics = f"          the statistics of {args.norm} norm are those of a part, not of the whole step"
     lines = [
         f"device    {parts.device} ({detail})",
         f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
@@ -271,9 +268,9 @@ def first_screen(args, data, surveys, run, parts):
         *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
-        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {batch} x {steps} steps x "
+        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {parts.step_size}{shares} x {steps} steps x "
         f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
-        *statistics,
+        *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
         f"compute   {', '.join(compute_words(args, parts))}",
         f"cache     {parts.cache}",
         f"results   {run.path}",

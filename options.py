@@ -327,6 +327,10 @@ _REFUSED = (
         lambda a: a.overfit and (a.cutmix or a.copyblob),
         "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
     ),
+    (
+        lambda a: a.compile and a.checkpoint_blocks,
+        "--compile already decides which activations are kept: leave out --checkpoint_blocks",
+    ),
     (lambda a: a.predict and a.dry_run, "--dry_run already includes prediction: leave out --predict"),
     (
         lambda a: a.warmup_epochs >= a.epochs,

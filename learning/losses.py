@@ -23,7 +23,9 @@ def cross_entropy(logits, target, class_weights=None):
     Returns:
         (sum, weight): float32 scalars.
     """
-    losses = F.cross_entropy(at_least_float32(logits), target, class_weights, ignore_index=VOID, reduction="none")
+    logits = at_least_float32(logits)
+    weights = None if class_weights is None else class_weights.to(logits.dtype)
+    losses = F.cross_entropy(logits, target, weights, ignore_index=VOID, reduction="none")
     return losses.sum(), pixel_weight(target, class_weights)
 
 

@@ -1,5 +1,7 @@
 """Settings of the whole test run and tiny data sets made in tmp_path."""
 
+import os
+
 import pytest
 from tiny import make_camvid, make_minicity
 
@@ -11,10 +13,10 @@ def _two_threads():
     torch.set_num_threads(2)
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
     """No test reads or fills the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user_cache"))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("user_cache"))
 
 
 @pytest.fixture

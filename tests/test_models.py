@@ -140,9 +140,8 @@ def test_with_torchvisions_weights_the_outputs_are_torchvisions():
         for network in (model.train(), reference.train()):
             torch.manual_seed(5)
             trained.append(network(images)["out"])
-    assert torch.equal(*trained)
-    states = model.state_dict(), reference.state_dict()
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+    torch.testing.assert_close(*trained)
+    torch.testing.assert_close(dict(model.state_dict()), dict(reference.state_dict()))
 
 
 # ---------------------------------------------------------------------------------------------- conversion
