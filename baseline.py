@@ -4,10 +4,8 @@ Imports wait until they are needed: `--help` and typing mistakes are answered be
 with files and folders before torch is, which alone takes seconds.
 """
 
-import math
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError, exit_status
+from helpers.stopping import Stopped
 
 
 def main(argv=None):
@@ -24,6 +23,8 @@ def main(argv=None):
 
     args, data, surveys, run = prepare(argv)
     try:
+        if args.replay:
+            return replay(args, data, surveys)
         if args.dry_run:
             return dry_run(args, data, surveys, run)
         if args.predict:
@@ -40,149 +41,130 @@ def main(argv=None):
             "the memory of the device is used up; lower --batch_size, --crop_size or --test_size, leave out --mst, or take "
             f"a smaller --model ({str(error).splitlines()[0]})"
         ) from None
+    except Stopped as stopped:
+        print(f"{stopped}: saved; continue with: python baseline.py {run.continuation}", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
-        if args.predict or args.dry_run or not run.checkpoint.exists():
+        if args.predict or args.dry_run or not run.holds_run:
             raise
-        print(f"\nstopped; continue after the last whole epoch with {run.continuation}", file=sys.stderr)
+        print(f"\nstopped; continue with: python baseline.py {run.continuation}", file=sys.stderr)
         return 130
+    finally:
+        if distributed_was_started():
+            from learning import distributed
+
+            distributed.stop()
+
+
+def distributed_was_started():
+    """Whether there may be other processes to part from, without importing torch to find out."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def train(args, data, surveys, run):
     """Train, validate after every epoch, keep the best weights, and predict the validation images with them."""
-    from build import Parts, first_screen, write_options
-    from helpers import plots, runlog
-    from learning import checkpoint
-    from learning.learner import train_epoch, validate_epoch
+    from build import Parts
+    from helpers.runlog import Clock
+    from helpers.stopping import StopSignals
+    from learning import checkpoint, distributed
+    from learning.guard import NonFinite
+    from resume import Keeper, restore, write_fault
 
     parts = Parts(args, data, surveys)
-    start, history, best_miou, external_weights = restore(args, parts, run)
-    run.create()
-    write_options(args, run, parts, external_weights)
-    print(first_screen(args, data, surveys, run, parts), flush=True)
-    batch = next(iter(parts.train_batches.epoch(start)))
-    images, labels = (tensor.cpu().numpy() for tensor in parts.mix(*batch, start, 0))
-    plots.train_batch(
-        images, labels, args.dataset_mean, args.dataset_std, data.labels.palette, run.images / "train_batch.png"
-    )
+    state = restore(args, parts, run)
+    if distributed.is_main():
+        present(args, data, surveys, run, parts, state)
 
-    clock = runlog.Clock(args.epochs - start)
+    clock = Clock(args.epochs - state.epoch)
+    with StopSignals() as signals:
+        keeper = Keeper(args, run, parts, state, signals)
+        try:
+            for done in range(args.epochs - state.epoch):
+                train_and_validate(data, run, parts, keeper, clock, done)
+        except NonFinite as fault:
+            raise InputError(write_fault(args, run, parts, state.epoch, fault)) from None
+
+    if distributed.is_main():
+        print(f"best validation mIoU (single scale): {state.best_miou:.4f}. Look at {run.path / 'learning_curve.png'}")
+        if not args.overfit:
+            checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
+            predict_split(args, data, "val", parts, run)
+            print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
+
+
+def train_and_validate(data, run, parts, keeper, clock, done):
+    """The epoch that is next, or the rest of it, and what is written after it.
+
+    Args:
+        keeper: resume.Keeper, which knows where the run stands.
+        clock: helpers.runlog.Clock of the epochs to come.
+        done: number of those that are done.
+    """
+    from helpers import plots, runlog
+    from learning import distributed
+    from learning.learner import train_epoch, validate_epoch
+
+    keeper.begin_epoch()
+    state, training, began = keeper.state, parts.training, time.monotonic()
+    epoch, first_step = state.epoch, state.step
+    trained, validated = parts.metrics(state.trained), parts.metrics()
     num_train, num_val = len(parts.train_batches) * parts.step_size, len(data.split("val"))
-    for epoch in range(start, args.epochs):
-        began = time.monotonic()
-        trained, validated = parts.metrics(), parts.metrics()
-        share = num_train / (num_train + num_val)
-        bar, report = runlog.progress_bar(num_train, f"epoch {epoch} train", clock, epoch - start, share)
-        with bar:
-            train_epoch(
-                parts.trained,
-                parts.train_batches.epoch(epoch),
-                parts.mix,
-                parts.criterion,
-                parts.optimizer,
-                parts.precision,
-                args.accumulate,
-                parts.rate_at,
-                trained,
-                args.seed,
-                epoch,
-                report,
-            )
-        speed = num_train / (time.monotonic() - began)
-        if not trained.is_finite():
-            raise InputError(
-                f"the training loss of epoch {epoch} is {trained.mean_loss()}; lower --lr_init and start again, "
-                f"or continue from {run.checkpoint} where there is one"
-            )
-        bar, report = runlog.progress_bar(num_val, f"epoch {epoch} val")
-        with bar:
-            first_batch = validate_epoch(
-                parts.network, parts.val_batches, parts.criterion, parts.precision.autocast, validated, report
-            )
+    bar, progress = runlog.progress_bar(
+        num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val)
+    )
+    with bar:
+        bar.update(first_step * parts.step_size)
+        batches = parts.train_batches.epoch(epoch, first_step)
+        train_epoch(training, batches, trained, epoch, after_each(keeper.after_step, trained, progress), first_step)
+    speed = (num_train - first_step * parts.step_size) / (time.monotonic() - began)
 
-        rate = parts.rate_at(epoch, len(parts.train_batches) - 1)
-        history = runlog.extend_history(
-            history, trained.summary(), validated.summary(), rate, time.monotonic() - began, speed
-        )
-        is_best = improves(history["miou"][-1], best_miou)
-        best_miou = history["miou"][-1] if is_best else best_miou
-        save_epoch(args, run, parts, epoch, history, best_miou, is_best, external_weights)
+    bar, progress = runlog.progress_bar(num_val, f"epoch {epoch} val")
+    with bar:
+        report = after_each(keeper.after_validation_batch, trained, progress)
+        autocast = parts.precision.autocast
+        shown = validate_epoch(parts.network, parts.val_batches, training.criterion, autocast, validated, report)
+
+    history = runlog.extend_history(
+        state.history,
+        trained.add_up().summary(),
+        validated.add_up().summary(),
+        training.rate_at(epoch, len(parts.train_batches) - 1),
+        time.monotonic() - keeper.began,
+        speed,
+    )
+    is_best = keeper.after_epoch(history)
+    if distributed.is_main():
         runlog.write_logs(run.path, history)
         plots.learning_curve(history, run.path / "learning_curve.png")
-        plots.validation(first_batch, data.decode, data.labels.palette, epoch, run.images)
-        print(runlog.epoch_line(history, is_best, clock.left(epoch - start + 1)), flush=True)
-
-    print(f"best validation mIoU (single scale): {best_miou:.4f}. Look at {run.path / 'learning_curve.png'}")
-    if not args.overfit:
-        checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
-        predict_split(args, data, "val", parts, run)
-        print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
+        plots.validation(shown, data.decode, data.labels.palette, epoch, run.images)
+        print(runlog.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
 
 
-def save_epoch(args, run, parts, epoch, history, best_miou, is_best, external_weights):
-    """Save the best weights first, then the checkpoint that knows of them: a kill in between only repeats the epoch."""
-    from learning import checkpoint
+def present(args, data, surveys, run, parts, state):
+    """Make the run folder, and show what is about to happen: the first screen and the first batch."""
+    from build import first_screen, write_options
+    from helpers import plots
 
-    state = {"epoch": epoch, "model_state_dict": parts.model.state_dict(), "options": vars(args)}
-    if is_best:
-        checkpoint.save(state | {"miou": best_miou}, run.best)
-    state |= {
-        "optimizer_state_dict": parts.optimizer.state_dict(),
-        "scaler_state_dict": parts.precision.scaler.state_dict(),
-        "best_miou": best_miou,
-        "metrics": history,
-        "external_weights": external_weights,
-        "data_fingerprint": parts.fingerprint,
-    }
-    checkpoint.save(state, run.checkpoint, previous=run.previous)
+    run.create()
+    write_options(args, run, parts, state)
+    print(first_screen(args, data, surveys, run, parts), flush=True)
+    if state.epoch or state.step:
+        print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
+    batch = next(iter(parts.train_batches.epoch(state.epoch)))
+    images, labels = (tensor.cpu().numpy() for tensor in parts.training.mix(*batch, state.epoch, 0))
+    picture = run.images / "train_batch.png"
+    plots.train_batch(images, labels, args.dataset_mean, args.dataset_std, data.labels.palette, picture)
 
 
-def restore(args, parts, run):
-    """Continue where the checkpoint --weights ends, or begin.
+def after_each(keep, trained, progress):
+    """What `train_epoch` and `validate_epoch` report to: the progress bar, then whoever saves the run."""
+    from learning import distributed
 
-    Returns:
-        (int, dict, float or None, str): first epoch, history so far, best mIoU so far, external weights.
-    """
-    from helpers import runlog
-    from learning import checkpoint
+    def report(images, metrics):
+        progress(images * distributed.size(), metrics)
+        keep(trained)
 
-    if not args.weights:
-        if not args.pretrained:
-            return 0, {}, None, "none"
-        loaded, skipped = checkpoint.load_pretrained(parts.model, args.pretrained)
-        print(f"pretrained: {len(loaded)} weights of {args.pretrained} fit and were loaded, {len(skipped)} were not")
-        return 0, {}, None, f"sha256 {checkpoint.file_hash(args.pretrained)}"
-    state = checkpoint.load(args.weights)
-    if "optimizer_state_dict" not in state or not runlog.is_history(state.get("metrics")):
-        raise InputError(
-            f"{args.weights} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
-            "or start a new run from the weights with --pretrained"
-        )
-    options.refuse_changes(args, set(state["options"]) - set(options.RESUMABLE), state["options"])
-    checkpoint.load_weights(parts.model, state, args.weights, {})
-    parts.optimizer.load_state_dict(state["optimizer_state_dict"])
-    if state.get("scaler_state_dict"):  # empty without fp16
-        parts.precision.scaler.load_state_dict(state["scaler_state_dict"])
-    start, history, best_miou = state["epoch"] + 1, state["metrics"], state["best_miou"]
-    best = Path(args.weights).parent / run.best.name
-    if not best.exists() and start >= args.epochs:
-        raise InputError(f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on")
-    if state["data_fingerprint"] != parts.fingerprint:
-        raise InputError(
-            f"the data in {args.dataset_path} are not those of the run: files were added, removed or changed"
-        )
-    if not best.exists():
-        print(f"note: {best} is missing; the next epoch counts as the best so far")
-        best_miou = None
-    elif best.resolve() != run.best.resolve():
-        run.create()
-        shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
-        os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
-    return start, history, best_miou, state["external_weights"]
-
-
-def improves(miou, best):
-    """Whether an epoch's mIoU is a new best: the first always is, and nan never beats a number."""
-    return best is None or miou > best or (math.isnan(best) and not math.isnan(miou))
+    return report
 
 
 def predict(args, data, run):
@@ -216,6 +198,25 @@ def predict_split(args, data, split, parts, run):
     print(f"{len(data.split(split))} {split} images predicted ({how}): {folders[0]}, in colour: {folders[1]}")
 
 
+def replay(args, data, surveys):
+    """Repeat the step of a nonfinite.pth.tar, and say layer by layer what happens; status 1 where it happens again."""
+    from build import Parts
+    from learning import checkpoint
+    from learning.replay import replay_step
+
+    stored = checkpoint.load(args.replay)
+    if not {"epoch", "step", "files"} <= set(stored):
+        raise InputError(f"--replay {args.replay}: expected the nonfinite.pth.tar of a run that stopped at a step")
+    parts = Parts(args, data, surveys)
+    checkpoint.load_weights(parts.model, stored, args.replay, {})
+    epoch, step = stored["epoch"], stored["step"]
+    images, labels = next(iter(parts.train_batches.epoch(epoch, step)))
+    found, finite = replay_step(parts.training, images, labels, epoch, step)
+    print(f"epoch {epoch}, step {step} of {args.replay}:", *stored["files"], *found, sep="\n  ")
+    print("nothing is wrong here: what happened then did not happen again" if finite else "it happened again")
+    return 0 if finite else 1
+
+
 def dry_run(args, data, surveys, run):
     """Go once through everything at the real sizes and say what it takes; nothing is kept."""
     from build import Parts, first_screen
@@ -235,20 +236,8 @@ def dry_run(args, data, surveys, run):
         return result, seconds
 
     def train_on(batches):
-        train_epoch(
-            parts.trained,
-            batches,
-            parts.mix,
-            parts.criterion,
-            parts.optimizer,
-            parts.precision,
-            args.accumulate,
-            parts.rate_at,
-            parts.metrics(),
-            args.seed,
-            0,
-            lambda _, metrics: metrics.mean_loss(),  # waits for the device
-        )
+        # What is reported waits for the device.
+        train_epoch(parts.training, batches, parts.metrics(), 0, lambda _, metrics: metrics.mean_loss())
 
     batch = next(iter(parts.train_batches.epoch(0)))
     timed("first training step", lambda: train_on([batch]))
@@ -257,7 +246,9 @@ def dry_run(args, data, surveys, run):
     one = seen._replace(images=seen.images[:1], labels=seen.labels[:1], sizes=seen.sizes[:1], samples=seen.samples[:1])
     _, validation = timed(
         "validation of 1 image",
-        lambda: validate_epoch(parts.network, [one], parts.criterion, autocast, parts.metrics(), lambda *_: None),
+        lambda: validate_epoch(
+            parts.network, [one], parts.training.criterion, autocast, parts.metrics(), lambda *_: None
+        ),
     )
     _, single = timed(
         "prediction of 1 image, single scale", lambda: list(inference.predict(parts.network, [one], autocast=autocast))
@@ -267,7 +258,10 @@ def dry_run(args, data, surveys, run):
         lambda: list(inference.predict(parts.network, [one], inference.MST_SCALES, True, autocast)),
     )
     with tempfile.TemporaryDirectory() as folder:
-        state = {"model_state_dict": parts.model.state_dict(), "optimizer_state_dict": parts.optimizer.state_dict()}
+        state = {
+            "model_state_dict": parts.model.state_dict(),
+            "optimizer_state_dict": parts.training.optimizer.state_dict(),
+        }
         _, saving = timed("saving a checkpoint", lambda: checkpoint.save(state, Path(folder) / run.checkpoint.name))
     truth = one.labels[0].cpu().numpy()
     timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))

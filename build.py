@@ -30,14 +30,17 @@ def prepare(argv):
     """
     args, _ = options.parse(argv)
     run = runlog.RunFolder(Path(args.save_path))
-    if args.predict or args.weights:
-        source = Path(args.weights).parent if args.weights else run.path
-        stored = runlog.read_options(source / run.options.name) or checkpoint_options(args.weights)
+    source = args.replay or args.weights or (run.last if args.resume and run.holds_run else None)
+    if args.predict or source:
+        folder = Path(source).parent if source else run.path
+        stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
         if args.predict:  # an overfitted run predicts the real splits, too, and --mst belongs to the command
             stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
         args, typed = options.parse(argv, stored)
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
-        options.refuse_changes(args, typed & set(fixed), stored)
+        if args.predict or not args.override:
+            options.refuse_changes(args, typed & set(fixed), stored)
+        args.weights = args.weights or (source and not args.replay and str(source)) or None
     check_run_folder(args, run)
 
     data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
@@ -60,8 +63,11 @@ def checkpoint_options(path):
 
 def check_run_folder(args, run):
     """Refuse files that are not there, and a run folder that cannot be used, or whose run would be overwritten."""
-    if args.weights and not Path(args.weights).is_file():
-        raise InputError(f"--weights {args.weights}: there is no such file")
+    for name in ("weights", "replay"):
+        if getattr(args, name) and not Path(getattr(args, name)).is_file():
+            raise InputError(f"--{name} {getattr(args, name)}: there is no such file")
+    if args.replay:
+        return
     starts = not (args.weights or args.predict)
     if starts and args.pretrained and not Path(args.pretrained).is_file():
         raise InputError(f"--pretrained {args.pretrained}: there is no such file")
@@ -76,7 +82,7 @@ def check_run_folder(args, run):
     if run.holds_run and not (args.dry_run or continues or (args.predict and not args.weights)):
         advice = "name another --save_path"
         if not args.predict:
-            advice = f"continue it with {run.continuation}, or {advice}"
+            advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
 
 
@@ -109,12 +115,17 @@ class Parts:
     def __init__(self, args, data, surveys):
         import torch
 
-        from learning import cache, compute, keyed
+        from learning import cache, compute, distributed, keyed
         from learning.loaders import Feed
         from learning.models import build_model
 
         compute.set_determinism(args.deterministic)
-        self.device = pick_device(args.device)
+        self.device = distributed.start(pick_device(args.device))
+        if args.batch_size % distributed.size():
+            raise InputError(
+                f"--batch_size {args.batch_size} is for all {distributed.size()} processes together, "
+                "and must be a multiple of their number"
+            )
         if self.device.type == "cpu":
             compute.keep_freed_memory()
         self.precision = compute.Precision(compute.choose_precision(args.amp, self.device), self.device)
@@ -123,9 +134,10 @@ class Parts:
         model = build_model(args.model, self.num_classes, args.norm, seed, args.checkpoint_blocks)
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)
-        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
+        alone = self.device.type != "cuda" or self.device.index is not None  # torchrun gives each process its GPU
+        several = not alone and torch.cuda.device_count() > 1
         self.network = torch.nn.DataParallel(self.model) if several else self.model
-        self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size
+        self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size // distributed.size()
         self.fingerprint = runlog.fingerprint(data)
         self.feed = Feed(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
         self.pixels = {split: cache.Files(samples, data.decode) for split, samples in data.splits.items()}
@@ -135,29 +147,40 @@ class Parts:
     def _prepare_training(self, args, data, surveys):
         import torch
 
-        from learning import losses, optim
+        from learning import distributed, losses, optim
+        from learning.guard import Guard
+        from learning.learner import Training
         from learning.loaders import TrainBatches
+        from learning.models import freeze
 
         if args.compile and self.network is not self.model:
             raise InputError("--compile is for one device: name it with --device cuda:0, or leave --compile out")
         self.cache, decoded = open_cache(args, data, surveys, self.device)
         self.pixels |= decoded
-        self.trained = torch.compile(self.network) if args.compile else self.network
         self.step_size = args.batch_size * args.accumulate
         self.train_batches = TrainBatches(
             self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed
         )
         self.val_batches = self.eval_batches("val")
-        self.mix = mixing(args, data)
-        weights = None
+        steps, weights = len(self.train_batches), None
         if args.loss == "weighted_ce":
             standard, pixels = data.spec.CLASS_WEIGHTS, surveys["train"].pixels.sum(0)
             weights = (torch.tensor(standard) if standard else losses.enet_weights(pixels)).to(self.device)
-        self.criterion = losses.Criterion(args.loss, weights, args.focal_gamma)
-        self.optimizer = optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay)
-        steps = len(self.train_batches)
-        self.rate_at = lambda epoch, step: optim.cosine_rate(
-            epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
+        if args.freeze == "backbone":
+            freeze(self.model.backbone)
+        model = distributed.spread(self.network, self.device)
+        self.training = Training(
+            model=torch.compile(model) if args.compile else model,
+            mix=mixing(args, data),
+            criterion=losses.Criterion(args.loss, weights, args.focal_gamma),
+            optimizer=optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay),
+            rate_at=lambda epoch, step: optim.cosine_rate(
+                epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
+            ),
+            precision=self.precision,
+            guard=Guard(self.model, args.skip_nonfinite),
+            seed=args.seed,
+            accumulate=args.accumulate,
         )
 
     def eval_batches(self, split, with_labels=True):
@@ -166,11 +189,15 @@ class Parts:
 
         return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size, with_labels)
 
-    def metrics(self):
-        """Fresh counts for an epoch."""
+    def metrics(self, stored=None):
+        """Counts for an epoch, fresh ones or those that `EpochMetrics.state_dict` gave."""
+        from learning import distributed
         from learning.metrics import EpochMetrics
 
-        return EpochMetrics(self.num_classes, self.device)
+        metrics = EpochMetrics(self.num_classes, self.device)
+        if stored and distributed.is_main():
+            metrics.load_state_dict(stored)
+        return metrics
 
 
 def open_cache(args, data, surveys, device):
@@ -225,16 +252,17 @@ def augmentation(args):
 
 def mixing(args, data):
     """Function of (images, labels, epoch, step): --copyblob, then --cutmix, whichever is asked for."""
-    from learning import keyed
+    from learning import distributed, keyed
     from learning.mixing import blob_rules, copyblob, cutmix
 
     rules = blob_rules(data.spec.BLOB_RULES, data.labels.names)
 
     def mix(images, labels, epoch, step):
+        index = step * distributed.size() + distributed.rank()  # each process mixes its own share of the batch
         if args.copyblob:
-            images, labels = copyblob(images, labels, rules, keyed.generator(args.seed, keyed.COPYBLOB, epoch, step))
+            images, labels = copyblob(images, labels, rules, keyed.generator(args.seed, keyed.COPYBLOB, epoch, index))
         if args.cutmix:
-            images, labels = cutmix(images, labels, keyed.generator(args.seed, keyed.CUTMIX, epoch, step))
+            images, labels = cutmix(images, labels, keyed.generator(args.seed, keyed.CUTMIX, epoch, index))
         return images, labels
 
     return mix
@@ -244,6 +272,7 @@ def first_screen(args, data, surveys, run, parts):
     """str: device, data, sizes, model, training, and where results go."""
     import torch
 
+    from learning import distributed
     from learning.augment import leaves_image
 
     names = data.labels.names
@@ -253,6 +282,7 @@ def first_screen(args, data, surveys, run, parts):
     if parts.device.type == "cuda":
         detail = torch.cuda.get_device_name(parts.device)
         detail += f" x {torch.cuda.device_count()}, DataParallel" if parts.network is not parts.model else ""
+    detail += f", {distributed.size()} processes" if distributed.size() > 1 else ""
     millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
     sizes = {name: "x".join(map(str, getattr(args, name))) for name in ("train_size", "crop_size", "test_size")}
     source_sizes = np.unique(surveys["train"].sizes, axis=0).tolist()
@@ -287,14 +317,16 @@ def compute_words(args, parts):
     return [*words, "deterministic" if args.deterministic else "not deterministic on a GPU"]
 
 
-def write_options(args, run, parts, external_weights):
+def write_options(args, run, parts, state):
     """Write options.json: every option, and what else it takes to understand the run."""
     import torch
     import torchvision
 
+    from learning import distributed
+
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "torchvision": torchvision.__version__}
     circumstances = {
-        "external weights": external_weights,
+        "external weights": state.external_weights,
         "data fingerprint": parts.fingerprint,
         "commit": runlog.source_commit(),
         "versions": versions | {"numpy": np.__version__},
@@ -302,5 +334,7 @@ def write_options(args, run, parts, external_weights):
         "threads": torch.get_num_threads(),
         "precision": parts.precision.name,
         "cache": parts.cache,
+        "processes": distributed.size(),
+        "overrides": state.overrides,
     }
     runlog.write_options(run.options, vars(args), circumstances)

@@ -92,6 +92,15 @@ def build_parser():
     add = run.add_argument
     add("--save_path", default="./baseline_run", metavar="FOLDER", help="run folder (default: %(default)s)")
     add("--weights", metavar="FILE", help="checkpoint to resume from; with --predict, the weights to predict with")
+    add("--resume", action=Switch, help="continue the run in --save_path if there is one, start it otherwise")
+    add("--override", action=Switch, help="continue although options or data differ from the run's; it is logged")
+    add(
+        "--save_minutes",
+        type=float,
+        default=10.0,
+        metavar="M",
+        help="save within long epochs, too (default: %(default)s)",
+    )
     add("--pretrained", metavar="FILE", help="start from these weights instead of from scratch")
     add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")
     add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
@@ -102,6 +111,14 @@ def build_parser():
         default=None,
         help="only algorithms that give the same result every time (default: on where --seed is given)",
     )
+    add(
+        "--skip_nonfinite",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out up to N steps in a row whose loss or gradient is no number (default: stop at the first)",
+    )
+    add("--replay", metavar="FILE", help="repeat the step that stopped a run, layer by layer: its nonfinite.pth.tar")
     add("--dry_run", action=Switch, help="one step of everything at the real sizes: peak memory and expected duration")
     add(
         "--overfit",
@@ -150,6 +167,12 @@ def build_parser():
     model = parser.add_argument_group("model")
     add = model.add_argument
     add("--model", choices=MODELS, default=MODELS[0], help="network, without external weights (default: %(default)s)")
+    add(
+        "--freeze",
+        choices=("none", "backbone"),
+        default="none",
+        help="weights that stay as they are (default: %(default)s)",
+    )
     add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
 
     compute = parser.add_argument_group("compute")
@@ -253,24 +276,35 @@ def check_stored(action, value):
         raise InputError(f"the stored options of the run are damaged: {action.dest} is {value!r}{known}")
 
 
-def refuse_changes(args, names, stored):
-    """Refuse options that differ from those a run was made with.
+def changes(args, names, stored):
+    """The options that differ from those a run was made with.
 
     Args:
         args: Namespace of the options now.
         names: the options to compare.
         stored: dict of the run's options; what it lacks is not compared.
 
+    Returns:
+        dict: name -> (value now, value then), as they are typed.
+    """
+    differ = [name for name in sorted(names) if name in stored and getattr(args, name, None) != stored[name]]
+    return {name: tuple(map(_typed, (getattr(args, name, None), stored[name]))) for name in differ}
+
+
+def _typed(value):
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def refuse_changes(args, names, stored):
+    """Refuse options that differ from those a run was made with; arguments as for `changes`.
+
     Raises:
         InputError: names the first option that differs, and both values.
     """
-    for name in sorted(names):
-        if name in stored and getattr(args, name, None) != stored[name]:
-            now, then = (
-                " ".join(map(str, value)) if isinstance(value, list) else value
-                for value in (getattr(args, name, None), stored[name])
-            )
-            raise InputError(f"--{name} {now} differs from the run's {then}: leave it out, or start a new run")
+    for name, (now, then) in changes(args, names, stored).items():
+        raise InputError(
+            f"--{name} {now} differs from the run's {then}: leave it out, start a new run, or continue with --override"
+        )
 
 
 def check(args, combinations=True):
@@ -287,7 +321,7 @@ def check(args, combinations=True):
             if not all(math.isfinite(number) and allowed(number) for number in values):
                 shown = " ".join(str(number) for number in values)
                 raise InputError(f"--{name} {shown}: expected {words}")
-    for name in ("save_path", "weights", "pretrained", "dataset_path", "cache_path"):
+    for name in ("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path"):
         if getattr(args, name) == "":
             raise InputError(f"--{name} is empty: name a file or folder, or leave it out")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
@@ -316,6 +350,8 @@ _NUMBERS = {
     "lr_weight_decay": (lambda x: x >= 0, "0 or more"),
     "warmup_epochs": (lambda x: x >= 0, "0 or more"),
     "focal_gamma": (lambda x: x >= 0, "0 or more"),
+    "save_minutes": (lambda x: x > 0, "a number above 0"),
+    "skip_nonfinite": (lambda x: x >= 0, "0 or more"),
 }
 
 _REFUSED = (
@@ -326,6 +362,15 @@ _REFUSED = (
     (
         lambda a: a.overfit and (a.cutmix or a.copyblob),
         "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
+    ),
+    (lambda a: a.predict and a.resume, "--predict predicts with a run that is there: leave out --resume"),
+    (
+        lambda a: a.freeze != "none" and not a.pretrained,
+        "--freeze keeps weights that --pretrained brings: name a file with it",
+    ),
+    (
+        lambda a: a.freeze == "backbone" and a.model == "UNet",
+        "--freeze backbone: the UNet has no backbone; choose a DeepLabv3",
     ),
     (
         lambda a: a.compile and a.checkpoint_blocks,

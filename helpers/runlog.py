@@ -49,6 +49,16 @@ class RunFolder:
         return self.path / "checkpoint_previous.pth.tar"
 
     @property
+    def nonfinite(self):
+        """Path: a step that stopped the run, for --replay."""
+        return self.path / "nonfinite.pth.tar"
+
+    @property
+    def last(self):
+        """Path: the checkpoint to continue from."""
+        return self.checkpoint if self.checkpoint.exists() else self.previous
+
+    @property
     def best(self):
         """Path: the weights with the best validation mIoU."""
         return self.path / "best_weights.pth.tar"
@@ -74,9 +84,8 @@ class RunFolder:
 
     @property
     def continuation(self):
-        """str: the options that continue the run from its last checkpoint."""
-        last = self.checkpoint if self.checkpoint.exists() else self.previous
-        return f"--save_path {shlex.quote(str(self.path))} --weights {shlex.quote(str(last))}"
+        """str: the options that continue the run."""
+        return f"--save_path {shlex.quote(str(self.path))} --resume"
 
     def create(self):
         """Make the folder and images/.

@@ -33,6 +33,8 @@ def save(state, path, previous=None):
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
+    state = _on_cpu(state)
+    state["checksum"] = checksum(state)
     try:
         with open(temporary, "wb") as file:
             torch.save(state, file)
@@ -41,10 +43,57 @@ def save(state, path, previous=None):
         if previous is not None and path.exists():
             _keep(path, Path(previous))
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             temporary.unlink()
         raise InputError(f"cannot write {path}: {error}; make room or name another --save_path") from error
+
+
+def checksum(state):
+    """str: SHA-256 over everything in a state but its own "checksum", in the order it is in.
+
+    Args:
+        state: dict of tensors on the CPU, plain values and containers of them.
+    """
+    digest = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            # Any order of the pixels in memory will do, as long as it is the same when read: the logical one is.
+            digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            for key, part in value.items():
+                digest.update(repr(key).encode())
+                add(part)
+        elif isinstance(value, (list, tuple)):
+            digest.update(str(len(value)).encode())
+            for part in value:
+                add(part)
+        else:
+            digest.update(repr(value).encode())
+
+    add({key: value for key, value in state.items() if key != "checksum"})
+    return digest.hexdigest()
+
+
+def _on_cpu(value):
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    return [_on_cpu(part) for part in value] if isinstance(value, list) else value
+
+
+def _flush_folder(folder):
+    """Have a renaming survive a power cut, where the system can do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _keep(path, previous):
@@ -81,6 +130,8 @@ def load(path):
     except Exception as error:  # a damaged file fails in torch's reader in many ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is no checkpoint, or is damaged: {reason}") from None
+    if isinstance(state, Mapping) and "checksum" in state and state["checksum"] != checksum(state):
+        raise InputError(f"{path} is damaged: its content does not have the checksum that was written with it")
     weights = state.get("model_state_dict", state) if isinstance(state, Mapping) else None
     if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise InputError(f"{path} holds no model weights: expected a dict with model_state_dict")
@@ -107,6 +158,7 @@ def load_weights(model, state, path, architecture):
         InputError: names the option that differs from the checkpoint's, or what does not fit.
     """
     stored = state.get("options") or {}
+    state = state | {"model_state_dict": without_void(state["model_state_dict"], model.state_dict())}
     for name, value in architecture.items():
         if name in stored and stored[name] != value:
             raise InputError(f"{path} was trained with --{name} {stored[name]}, but --{name} is {value}")
@@ -131,7 +183,7 @@ def load_pretrained(model, path):
     """Load those weights of a file whose names and shapes fit.
 
     Returns:
-        (list of str, list of str): names that were loaded, and names of the file that were skipped.
+        (list of str, dict): names that were loaded; names of the file that were left out -> why.
 
     Raises:
         InputError: not one weight fits.
@@ -140,11 +192,32 @@ def load_pretrained(model, path):
     # A bare backbone, as torchvision publishes them, goes into the backbone.
     if not any(name in expected for name in weights):
         weights = {f"backbone.{name}": value for name, value in weights.items()}
-    fits = {k: v for k, v in weights.items() if k in expected and v.shape == expected[k].shape}
+    fits, skipped = {}, {}
+    for name, value in without_void(weights, expected).items():
+        if name not in expected:
+            skipped[name] = "the model has no such weight"
+        elif value.shape == expected[name].shape:
+            fits[name] = value
+        else:
+            shapes = (" x ".join(map(str, tensor.shape)) for tensor in (value, expected[name]))
+            skipped[name] = "{} instead of {}".format(*shapes)
     if not fits:
         raise InputError(f"--pretrained {path}: not one of its {len(weights)} weights fits the model")
     model.load_state_dict(fits, strict=False)
-    return list(fits), [name for name in weights if name not in fits]
+    return list(fits), skipped
+
+
+def without_void(weights, expected):
+    """Weights in which the tutorial's last layer has lost its output for void; others as they are."""
+    return {
+        name: value[:-1] if name in expected and is_tutorials_last_layer(value, expected[name]) else value
+        for name, value in weights.items()
+    }
+
+
+def is_tutorials_last_layer(value, expected):
+    """Whether a weight is that of the tutorial's last layer, which has void as a further class at the end: 20 outputs for 19."""
+    return value.shape[:1] == (20,) and expected.shape[:1] == (19,) and value.shape[1:] == expected.shape[1:]
 
 
 def file_hash(path):

@@ -75,6 +75,11 @@ class Precision:
         self.name, self.device = name, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
+    @property
+    def scales(self):
+        """Whether gradients are scaled, so that some steps are left out because they overflowed."""
+        return self.scaler.is_enabled()
+
     def autocast(self):
         """Context of a forward pass."""
         return torch.autocast(self.device.type, AMP[self.name], enabled=self.name != "off")

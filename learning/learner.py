@@ -1,49 +1,96 @@
 """One epoch of training, one of validation."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 
-from learning import keyed
+from learning import distributed, keyed
+from learning.compute import Precision
+from learning.guard import Guard
 from learning.inference import enlarge, image_scores, to_classes
-from learning.losses import mean
+from learning.losses import Criterion, mean
 from learning.optim import set_learning_rate
 
 
-def train_epoch(
-    model, batches, mix, criterion, optimizer, precision, accumulate, rate_at, metrics, seed, epoch, report
-):
-    """Train on every batch of an epoch.
+@dataclass
+class Training:
+    """What every step of a run is made with.
+
+    Args:
+        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}; spread over processes where there are several.
+        mix: function of (images, labels, epoch, step) that returns images and labels; `learning.mixing`.
+        criterion: learning.losses.Criterion.
+        optimizer: torch.optim.Optimizer.
+        rate_at: function of (epoch, step) that returns the learning rate.
+        precision: learning.compute.Precision.
+        guard: learning.guard.Guard of the model.
+        seed: with epoch, step and process, decides what dropout draws.
+        accumulate: number of parts of a batch that pass the network one after another; their gradients add up to the batch's.
+    """
+
+    model: torch.nn.Module
+    mix: Callable
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    rate_at: Callable
+    precision: Precision
+    guard: Guard
+    seed: int
+    accumulate: int = 1
+
+    def parts(self, images, labels, epoch, step):
+        """The parts of a batch in order, each with torch seeded for it.
+
+        Yields:
+            (images, labels, bool): and whether it is the last.
+        """
+        parts = zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
+        for part, (seen, target) in enumerate(parts):
+            index = (step * self.accumulate + part) * distributed.size() + distributed.rank()
+            torch.manual_seed(keyed.torch_seed(self.seed, keyed.FORWARD, epoch, index))
+            yield seen, target, part == self.accumulate - 1
+
+
+def train_epoch(training, batches, metrics, epoch, report, first_step=0):
+    """Train on the batches of an epoch.
 
     Whatever is random is a function of (seed, epoch, step), so the epoch does not depend on those before it.
 
     Args:
-        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}.
+        training: Training.
         batches: iterable of (float32 (B, 3, h, w), int64 (B, h, w)) on the model's device, as `learning.loaders.TrainBatches`.
-        mix: function of (images, labels, epoch, step) that returns images and labels; `learning.mixing`.
-        criterion: function of (outputs, labels) that returns (sum, weight); `learning.losses.Criterion`.
-        optimizer: torch.optim.Optimizer.
-        precision: `learning.compute.Precision`.
-        accumulate: number of parts of a batch that pass the network one after another; their gradients add up to the batch's.
-        rate_at: function of (epoch, step) that returns the learning rate.
         metrics: `learning.metrics.EpochMetrics`; receives the loss and the predictions.
-        seed, epoch: with the step, decide what dropout draws.
         report: function of (number of images, metrics), called after every step.
+        first_step: which step of the epoch the first of the batches is.
+
+    Raises:
+        learning.guard.NonFinite: the loss or the gradient of a step is no number; the weights are those before it.
     """
+    model, criterion, optimizer = training.model, training.criterion, training.optimizer
+    precision, guard = training.precision, training.guard
     model.train()
-    for step, (images, labels) in enumerate(batches):
-        images, labels = mix(images, labels, epoch, step)
-        whole = criterion.weight(labels)
+    for step, (images, labels) in enumerate(batches, first_step):
+        images, labels = training.mix(images, labels, epoch, step)
+        whole = distributed.add_up(criterion.weight(labels))
+        summed = torch.zeros_like(whole)
         optimizer.zero_grad(set_to_none=True)
-        for part, (seen, target) in enumerate(zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)):
-            torch.manual_seed(keyed.torch_seed(seed, keyed.FORWARD, epoch, step * accumulate + part))
-            with precision.autocast():
-                outputs = model(seen)
-            total, weight = criterion(outputs, target)
-            precision.backward(mean(total, whole))
+        guard.remember()
+        for seen, target, is_last in training.parts(images, labels, epoch, step):
+            with distributed.gradients(model, complete=is_last):
+                with precision.autocast():
+                    outputs = model(seen)
+                total, weight = criterion(outputs, target)
+                # The gradients of several processes are averaged; what is wanted is their sum.
+                precision.backward(mean(total, whole) * distributed.size())
+            summed += total.detach()
             metrics.add_loss(total, weight)
             metrics.add_prediction(to_classes(outputs["out"].detach()), target)
-        set_learning_rate(optimizer, rate_at(epoch, step))
+        set_learning_rate(optimizer, training.rate_at(epoch, step))
+        guard.watch(step, summed, optimizer, precision)
         precision.step(optimizer)
         report(len(images), metrics)
+    guard.settle()
 
 
 @torch.inference_mode()
@@ -51,7 +98,8 @@ def validate_epoch(model, batches, criterion, autocast, metrics, report):
     """Score every image of a split against its label at the label's own size.
 
     Args:
-        model, criterion, metrics, report: as for `train_epoch`.
+        model: images -> {"out": logits}, in one process; put into evaluation mode.
+        criterion, metrics, report: as for training.
         autocast: function that returns the context of a forward pass; `learning.compute.Precision.autocast`.
         batches: iterable of `learning.loaders.EvalBatch` with labels.
 

@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.errors import InputError
-from learning import keyed
+from helpers.stopping import leave_to_parent
+from learning import distributed, keyed
 from learning.augment import draw_view, finish, stack, view_sample, whole_view
 
 
@@ -59,6 +60,7 @@ class Feed:
             num_workers=workers,
             pin_memory=self.pinned and not on_device,
             persistent_workers=workers > 0,
+            worker_init_fn=_begin_worker,
             collate_fn=collate,
             **batching,
         )
@@ -79,16 +81,18 @@ class Feed:
 class TrainBatches:
     """Training batches: floor(N / B) an epoch (see `keyed.draw_order`), the same for any number of workers.
 
+    Of several processes each gets every size-th image of a batch.
+
     Args:
         pixels: `learning.cache.Files` or `Decoded`, with labels.
         feed: Feed.
-        batch_size: images a batch.
+        batch_size: images a batch, over all processes, whose number divides it.
         augmentation: learning.augment.Augmentation.
         seed: of the order and the views.
     """
 
     def __init__(self, pixels, feed, batch_size, augmentation, seed):
-        self.feed = feed
+        self.feed, self.pixels = feed, pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
         views = _TrainViews(pixels, augmentation, feed.mean, seed)
         self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
@@ -96,8 +100,13 @@ class TrainBatches:
     def __len__(self):
         return len(self.draws)
 
-    def epoch(self, epoch):
-        """Batches of one epoch.
+    def samples(self, epoch, step):
+        """list of `Sample`: the images of one batch, of all processes."""
+        batch = keyed.draw_order(self.draws.seed, epoch, self.draws.num_samples, self.draws.batch_size)[step]
+        return [self.pixels.samples[draw % len(self.pixels)] for draw in batch.tolist()]
+
+    def epoch(self, epoch, first_step=0):
+        """Batches of one epoch, from a step on; those before it are not made.
 
         Yields:
             (float32 (B, 3, h, w), int64 (B, h, w)): normalised images, labels with VOID, on the device.
@@ -105,7 +114,7 @@ class TrainBatches:
         Raises:
             InputError: names a file that cannot be read.
         """
-        self.draws.epoch = epoch
+        self.draws.epoch, self.draws.first_step = epoch, first_step
         for images, labels, views in self.feed.batches(self.loader):
             images, labels = self.feed.to_device(images), self.feed.to_device(labels)
             yield finish(images, labels, views, self.feed.mean, self.feed.std)
@@ -113,6 +122,8 @@ class TrainBatches:
 
 class EvalBatches:
     """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
+
+    Of several processes each gets every size-th sample; nothing is repeated to make their shares equal.
 
     Args:
         pixels: `learning.cache.Files` or `Decoded`, with labels or without.
@@ -125,7 +136,8 @@ class EvalBatches:
     def __init__(self, pixels, feed, batch_size, size, with_labels=True):
         self.feed = feed
         views = _WholeViews(pixels, size, feed.mean, with_labels)
-        self.loader = feed.loader(views, _collate_whole, batch_size=batch_size)
+        mine = range(distributed.rank(), len(pixels), distributed.size())
+        self.loader = feed.loader(views, _collate_whole, batch_size=batch_size, sampler=mine)
 
     def __len__(self):
         return len(self.loader)
@@ -144,13 +156,14 @@ class _EpochDraws:
 
     def __init__(self, num_samples, batch_size, seed):
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
-        self.epoch = 0
+        self.epoch = self.first_step = 0
 
     def __len__(self):
         return max(1, self.num_samples // self.batch_size)
 
     def __iter__(self):
-        for batch in keyed.draw_order(self.seed, self.epoch, self.num_samples, self.batch_size).tolist():
+        order = keyed.draw_order(self.seed, self.epoch, self.num_samples, self.batch_size)
+        for batch in order[self.first_step :, distributed.rank() :: distributed.size()].tolist():
             yield [(self.epoch, draw) for draw in batch]
 
 
@@ -205,6 +218,10 @@ def _collate_whole(items):
         return error
     images, labels, samples, sizes = zip(*items, strict=True)
     return stack(images), labels, samples, sizes
+
+
+def _begin_worker(_):
+    leave_to_parent()
 
 
 def _first_error(items):

@@ -4,6 +4,7 @@ import torch
 
 from helpers import scores
 from helpers.labels import VOID
+from learning import distributed
 
 
 class EpochMetrics:
@@ -39,9 +40,20 @@ class EpochMetrics:
         counts = count(cell, minlength=cells + 1)[:cells]
         self.confusion += counts.view_as(self.confusion).to(self.confusion.device)
 
-    def is_finite(self):
-        """Whether the losses so far are numbers."""
-        return bool(torch.isfinite(self.loss).all())
+    def add_up(self):
+        """Bring the counts of all processes together, on every one of them."""
+        self.confusion, self.loss = distributed.add_up(self.confusion), distributed.add_up(self.loss)
+        return self
+
+    def state_dict(self):
+        """dict of tensors on the CPU: all there is, summed over the processes."""
+        confusion, loss = distributed.add_up(self.confusion), distributed.add_up(self.loss)
+        return {"confusion": confusion.cpu().clone(), "loss": loss.cpu().clone()}
+
+    def load_state_dict(self, state):
+        """Go on from counts that another process has handed over; of several processes, one does."""
+        self.confusion.copy_(state["confusion"])
+        self.loss.copy_(state["loss"])
 
     def mean_loss(self):
         """float: mean loss so far, nan before the first valid pixel."""

@@ -145,7 +145,7 @@ def test_no_validation_split(tmp_path, capsys):
 def test_a_run_folder_that_holds_another_run(trained, capsys):
     run, data = trained
     before = snapshot(run)
-    refused(capsys, train(run, data, "--epochs", 1), "holds another run", "--weights", "--save_path")
+    refused(capsys, train(run, data, "--epochs", 1), "holds another run", "--resume", "--save_path")
     assert snapshot(run) == before
 
 

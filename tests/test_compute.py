@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from commands import run_baseline, train
+from steps import CLASSES, CPU, batch, training_of, without_dropout
 
 from helpers.errors import InputError
 from helpers.labels import VOID
@@ -16,9 +17,6 @@ from learning.metrics import EpochMetrics, count_sorted
 from learning.models import build_model
 from learning.models.norms import NORMS
 
-CPU = torch.device("cpu")
-CLASSES = 5
-
 
 @pytest.fixture(autouse=True)
 def _determinism_as_it_was():
@@ -26,39 +24,11 @@ def _determinism_as_it_was():
     compute.set_determinism(False)
 
 
-def batch(seed, size=4, dtype=torch.float32):
-    rng = np.random.default_rng(seed)
-    images = torch.from_numpy(rng.normal(size=(size, 3, 64, 64))).to(dtype)
-    labels = torch.from_numpy(rng.choice([0, 1, 2, 3, 4, VOID], (size, 64, 64)))
-    labels[0, :40] = VOID  # so that the parts of a batch have different weights
-    return images, labels
-
-
 def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
     """Train on batches; returns the metrics."""
     metrics = EpochMetrics(CLASSES, CPU)
-    learner.train_epoch(
-        model,
-        batches,
-        lambda images, labels, *_: (images, labels),
-        Criterion(loss, torch.linspace(0.5, 1.5, CLASSES)),
-        torch.optim.SGD(model.parameters(), lr, momentum=0.9),
-        compute.Precision(precision, CPU),
-        accumulate,
-        lambda *_: lr,
-        metrics,
-        0,
-        0,
-        lambda *_: None,
-    )
+    learner.train_epoch(training_of(model, accumulate, loss, precision, lr), batches, metrics, 0, lambda *_: None)
     return metrics
-
-
-def without_dropout(model):
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
 
 
 # ---------------------------------------------------------------------------------------------- accumulation

@@ -33,3 +33,9 @@ def build_model(name, num_classes, norm, seed, recompute=False):
         if isinstance(module, Block):
             module.recompute = recompute
     return model
+
+
+def freeze(module):
+    """Keep a part of a network as it is: no gradients, and its norms use and keep their running statistics in training, too."""
+    module.requires_grad_(False).eval()
+    module.train = lambda mode=True: module  # what the network's own train() calls

@@ -1,0 +1,108 @@
+"""One run on several processes, as torchrun starts them; with one process every function here is a no-op.
+
+Numbers are added up exactly where they are counts, and divided once. A second group of processes, on the CPU, carries the
+agreements on what to do next, so that they never wait for a GPU.
+"""
+
+import contextlib
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+
+from helpers.errors import InputError
+
+TIMEOUT = datetime.timedelta(minutes=30)  # a rank may decode the data while the others wait
+_control = None
+
+
+def is_launched():
+    """Whether torchrun, or something that sets its environment variables, has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def start(device):
+    """Join the other processes, if there are any.
+
+    Args:
+        device: torch.device; on CUDA every process of a machine takes the GPU of its local rank.
+
+    Returns:
+        torch.device: this process's own.
+    """
+    global _control
+    if not is_launched():
+        return device
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"torchrun started {local + 1} or more processes here, but there are {torch.cuda.device_count()} GPUs"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    return device
+
+
+def stop():
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def size():
+    """int: number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank():
+    """int: which of them this is, 0 .. size - 1."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main():
+    """Whether this is the process that prints and writes."""
+    return rank() == 0
+
+
+def add_up(tensor):
+    """A new tensor: the sum of what the processes hold, on every one of them."""
+    if size() == 1:
+        return tensor
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def agree(number):
+    """int: the largest of the numbers that the processes bring, 0 or more; does not wait for a GPU."""
+    if size() == 1:
+        return number
+    largest = torch.tensor(number)
+    dist.all_reduce(largest, dist.ReduceOp.MAX, group=_control)
+    return int(largest)
+
+
+def wait():
+    """Wait until every process is here."""
+    if size() > 1:
+        dist.barrier(group=_control)
+
+
+def spread(model, device):
+    """A model whose gradients are the mean over the processes; on GPUs its batch norms take the whole batch's statistics."""
+    if size() == 1:
+        return model
+    if device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return torch.nn.parallel.DistributedDataParallel(model, [device.index] if device.type == "cuda" else None)
+
+
+def gradients(model, complete):
+    """Context of a forward and backward pass; gradients are exchanged only where they are `complete`."""
+    parallel = isinstance(model, torch.nn.parallel.DistributedDataParallel)
+    return model.no_sync() if parallel and not complete else contextlib.nullcontext()

@@ -1,0 +1,297 @@
+"""Where a run stands: saved so that nothing is lost, read so that it goes on as if it had never stopped."""
+
+import math
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import options
+from helpers import runlog
+from helpers.errors import InputError
+from helpers.stopping import Stopped
+from learning import checkpoint, distributed
+
+SAVE = 1  # what processes agree on after a step: nothing (0), to save, or the number of a signal (2 and up), which wins
+
+
+@dataclass
+class RunState:
+    """Where a run stands; with the weights and the optimizer, all that it takes to go on.
+
+    Args:
+        epoch: the epoch under way, or the next.
+        step: steps of it that are done.
+        history: dict of lists, one value a finished epoch; `helpers.runlog.extend_history`.
+        best_miou: of the finished epochs; None before the first.
+        external_weights: "none", or the hash of the file the run started from.
+        trained: the counts of the epoch under way, as `EpochMetrics.state_dict` gives them; None at its start.
+        seconds: what the epoch under way has taken so far.
+        overrides: list of dict, the options that were changed on the way by --override, and when.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: dict = field(default_factory=dict)
+    best_miou: float | None = None
+    external_weights: str = "none"
+    trained: dict | None = None
+    seconds: float = 0.0
+    overrides: list = field(default_factory=list)
+
+
+class Keeper:
+    """Saves a run: at the end of every epoch, every --save_minutes within one, and when somebody asks it to stop.
+
+    Args:
+        args: the options.
+        run: helpers.runlog.RunFolder.
+        parts: build.Parts.
+        state: RunState, kept up to date here.
+        signals: helpers.stopping.StopSignals.
+    """
+
+    def __init__(self, args, run, parts, state, signals):
+        self.args, self.run, self.parts, self.state, self.signals = args, run, parts, state, signals
+        self.saved = self.began = time.monotonic()
+
+    def begin_epoch(self):
+        """Start the clock of an epoch; that of one that was under way goes on.
+
+        Raises:
+            Stopped: somebody asked for it after the last step; everything is saved.
+        """
+        wish = distributed.agree(self.signals.number)
+        if wish:
+            raise Stopped(wish)
+        self.began = time.monotonic() - self.state.seconds
+
+    def after_step(self, trained):
+        """Count a step, and save or stop where it is time to.
+
+        Args:
+            trained: the `EpochMetrics` of the epoch under way.
+
+        Raises:
+            Stopped: everything is saved.
+        """
+        self.state.step += 1
+        self._save_or_stop(trained)
+
+    def after_validation_batch(self, trained):
+        """Save or stop where it is time to; a validation that is cut off is done again as a whole.
+
+        Several processes stop after it: their shares of the images differ, so they could not agree in between.
+        """
+        if distributed.size() == 1:
+            self._save_or_stop(trained)
+
+    def _save_or_stop(self, trained):
+        due = time.monotonic() - self.saved > 60 * self.args.save_minutes
+        wish = distributed.agree(max(self.signals.number, SAVE if due and distributed.is_main() else 0))
+        if wish:
+            self.parts.training.guard.settle()
+            self.state.trained = trained.state_dict()
+            self.state.seconds = time.monotonic() - self.began
+            self.save()
+        if wish > SAVE:
+            raise Stopped(wish)
+
+    def after_epoch(self, history):
+        """Save the end of an epoch: the best weights first, then the checkpoint that knows of them.
+
+        A kill in between only repeats the end of the epoch.
+
+        Args:
+            history: with the epoch's numbers.
+
+        Returns:
+            bool: whether its validation mIoU is the best so far.
+        """
+        state, miou = self.state, history["miou"][-1]
+        is_best = improves(miou, state.best_miou)
+        if is_best:
+            state.best_miou = miou
+            if distributed.is_main():
+                weights = {"epoch": state.epoch, "miou": miou, "model_state_dict": self.parts.model.state_dict()}
+                checkpoint.save(weights | {"options": vars(self.args)}, self.run.best)
+        state.history, state.epoch = history, state.epoch + 1
+        state.step, state.trained, state.seconds = 0, None, 0.0
+        self.save()
+        return is_best
+
+    def save(self):
+        """Write the checkpoint, and keep the one before it."""
+        self.saved = time.monotonic()
+        if distributed.is_main():
+            checkpoint.save(to_checkpoint(self.args, self.parts, self.state), self.run.checkpoint, self.run.previous)
+
+
+def to_checkpoint(args, parts, state):
+    """dict: all that a checkpoint holds; the first five keys are the tutorial's."""
+    return {
+        "epoch": state.epoch - 1,  # the last whole one
+        "model_state_dict": parts.model.state_dict(),
+        "optimizer_state_dict": parts.training.optimizer.state_dict(),
+        "best_miou": state.best_miou,
+        "metrics": state.history,
+        "scaler_state_dict": parts.precision.scaler.state_dict(),
+        "step": state.step,
+        "trained": state.trained,
+        "seconds": state.seconds,
+        "external_weights": state.external_weights,
+        "data_fingerprint": parts.fingerprint,
+        "overrides": state.overrides,
+        "options": vars(args),
+    }
+
+
+def improves(miou, best):
+    """Whether an epoch's mIoU is a new best: the first always is, and nan never beats a number."""
+    return best is None or miou > best or (math.isnan(best) and not math.isnan(miou))
+
+
+def restore(args, parts, run):
+    """Go on where the checkpoint --weights stands, or begin.
+
+    Returns:
+        RunState
+
+    Raises:
+        InputError: no checkpoint to resume from, other options or data than the run's, best weights that are missing.
+    """
+    if not args.weights:
+        return begin(args, parts)
+    stored = load_last(Path(args.weights), run)
+    if "optimizer_state_dict" not in stored or not runlog.is_history(stored.get("metrics")):
+        raise InputError(
+            f"{args.weights} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
+            "or start a new run from the weights with --pretrained"
+        )
+    overrides = [*stored.get("overrides", []), *override(args, stored)]
+    checkpoint.load_weights(parts.model, stored, args.weights, {})
+    parts.training.optimizer.load_state_dict(stored["optimizer_state_dict"])
+    if stored.get("scaler_state_dict"):  # empty without fp16
+        parts.precision.scaler.load_state_dict(stored["scaler_state_dict"])
+    if stored["data_fingerprint"] != parts.fingerprint and not args.override:
+        raise InputError(
+            f"the data in {args.dataset_path} are not those of the run: files were added, removed or changed; "
+            "--override goes on with them"
+        )
+    start = stored["epoch"] + 1
+    return RunState(
+        epoch=start,
+        step=stored.get("step", 0),
+        history=stored["metrics"],
+        best_miou=restore_best(args, run, start, stored["best_miou"]),
+        external_weights=stored["external_weights"],
+        trained=stored.get("trained"),
+        seconds=stored.get("seconds", 0.0),
+        overrides=overrides,
+    )
+
+
+def begin(args, parts):
+    """RunState of a run that starts, with the weights of --pretrained where that is given."""
+    if not args.pretrained:
+        return RunState()
+    loaded, skipped = checkpoint.load_pretrained(parts.model, args.pretrained)
+    if distributed.is_main():
+        print(f"pretrained: {len(loaded)} weights of {args.pretrained} fit and were loaded, {len(skipped)} were not")
+        for name, reason in list(skipped.items())[:8]:
+            print(f"    left out: {name} ({reason})")
+        print(f"    ... and {len(skipped) - 8} more\n" if len(skipped) > 8 else "", end="")
+    return RunState(external_weights=f"sha256 {checkpoint.file_hash(args.pretrained)}")
+
+
+def load_last(path, run):
+    """A checkpoint, or the one before it where the last of the run is damaged."""
+    try:
+        return checkpoint.load(path)
+    except InputError as error:
+        previous = path.with_name(run.previous.name)
+        if path.name != run.checkpoint.name or not previous.exists():
+            raise
+        stored = checkpoint.load(previous)
+        print(f"warning: {error}; going on from {previous}", file=sys.stderr)
+        return stored
+
+
+def override(args, stored):
+    """Compare the options with those of the checkpoint.
+
+    Returns:
+        list of dict: what --override changes, and when; empty where nothing differs.
+
+    Raises:
+        InputError: they differ, without --override.
+    """
+    names = set(stored["options"]) - set(options.RESUMABLE)
+    if not args.override:
+        options.refuse_changes(args, names, stored["options"])
+        return []
+    changed = options.changes(args, names, stored["options"])
+    for name, (now, then) in changed.items():
+        print(f"override: --{name} {now}, the run's was {then}", file=sys.stderr)
+    when = {"epoch": stored["epoch"] + 1, "step": stored.get("step", 0)}
+    return [when | {"option": name, "from": then, "to": now} for name, (now, then) in changed.items()]
+
+
+def restore_best(args, run, start, best_miou):
+    """Have the best weights in the run folder, and say how good they are.
+
+    Returns:
+        float or None: their mIoU.
+    """
+    best = Path(args.weights).parent / run.best.name
+    if not best.exists():
+        if start >= args.epochs:
+            raise InputError(
+                f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on"
+            )
+        if start:
+            print(f"note: {best} is missing; the next epoch counts as the best so far", file=sys.stderr)
+        return None
+    if best.resolve() != run.best.resolve() and distributed.is_main():
+        run.create()
+        shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
+        os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
+    # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
+    miou = checkpoint.load(best).get("miou", best_miou)
+    return best_miou if miou is None or math.isnan(miou) else miou
+
+
+def write_fault(args, run, parts, epoch, fault):
+    """Keep a step that was no number for --replay, and say what happened.
+
+    Args:
+        epoch: in which it happened.
+        fault: learning.guard.NonFinite.
+
+    Returns:
+        str: when and where it happened, the likely cause, what to do.
+    """
+    files = [str(sample.image) for sample in parts.train_batches.samples(epoch, fault.step)]
+    state = {"model_state_dict": parts.model.state_dict(), "epoch": epoch, "step": fault.step, "files": files}
+    if distributed.is_main():
+        checkpoint.save(state | {"options": vars(args)}, run.nonfinite)
+    rate = parts.training.rate_at(epoch, fault.step)
+    weights = all(bool(weight.isfinite().all()) for weight in parts.model.parameters())
+    if not weights:
+        cause = "the weights themselves are no numbers: start again, or from weights that are"
+    elif not math.isfinite(fault.loss):
+        cause = f"the scores overflowed at a learning rate of {rate:g}: lower --lr_init, or begin with --warmup_epochs"
+    else:
+        cause = (
+            f"the gradient overflowed at a learning rate of {rate:g}: lower --lr_init, or begin with --warmup_epochs"
+        )
+    if parts.precision.name == "fp16":
+        cause += ", or use --amp bf16"
+    names = ", ".join(Path(file).name for file in files)
+    return (
+        f"epoch {epoch}, step {fault.step}: the loss is {fault.loss:g} and the norm of the gradient {fault.gradient:g}; "
+        f"the weights are still those before this step. Images: {names}. Likely cause: {cause}. "
+        f"Look closer with: python baseline.py --replay {run.nonfinite}"
+    )

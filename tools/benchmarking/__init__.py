@@ -1,0 +1,1 @@
+"""The parts of `python -m tools.benchmark`, one file a subcommand, and what they share."""
