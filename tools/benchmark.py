@@ -37,6 +37,10 @@ VARIANTS = (
 )
 
 
+class _Help(program.Help, argparse.RawDescriptionHelpFormatter):
+    """The options as baseline.py shows its own."""
+
+
 def main(argv=None):
     """Measure what the words of `argv` ask for.
 
@@ -63,7 +67,8 @@ def parse(argv):
     Returns:
         argparse.Namespace
     """
-    parser = Parser(prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    usage = f"{_PROGRAM} {{{','.join(PARTS)},all}} [options]"
+    parser = Parser(prog=_PROGRAM, usage=usage, description=__doc__, formatter_class=_Help)
     add = parser.add_argument
     add("part", choices=(*PARTS, "all"), help="what is measured")
     add("--repeats", type=int, default=5, metavar="N", help="rounds, of which medians are taken (default: %(default)s)")

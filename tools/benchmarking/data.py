@@ -132,16 +132,14 @@ def build_ways(settings, data, cached, files, augmentation):
         ways["tutorial"] = (lambda: exhaust(loader), len(loader) * batch_size)
     transform = albumentations_transform(augmentation, mean, std)
     if transform:
-        pixels = [
-            (cached.image(index).permute(1, 2, 0).numpy(), cached.label(index).numpy()) for index in range(len(cached))
-        ]
-
-        def transform_all():
-            for image, label in pixels:
-                transform(image=image, mask=label)
-
-        ways["albumentations"] = (transform_all, len(pixels))
+        ways["albumentations"] = (lambda: transform_all(transform, cached), len(cached))
     return ways
+
+
+def transform_all(transform, pixels):
+    """Apply a transform of albumentations to every sample of `learning.cache.Decoded`."""
+    for index in range(len(pixels)):
+        transform(image=pixels.image(index).permute(1, 2, 0).numpy(), mask=pixels.label(index).numpy())
 
 
 def exhaust(batches):
