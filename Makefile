@@ -5,7 +5,7 @@ DEMO ?= demo
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.installed
 	@test ! -e $(DEMO) || { echo "$(DEMO) exists: remove it first, or choose another folder: make demo DEMO=folder"; exit 2; }
@@ -21,8 +21,11 @@ demo: $(VENV)/.installed
 	@echo "  $(DEMO)/run/results_color_val/         inputs and predictions in colour"
 
 # The tests run several processes at a time: threads that wait give their core away. Alone, a training is faster without.
-test: export OMP_WAIT_POLICY = passive
+test test-all: export OMP_WAIT_POLICY = passive
 test: $(VENV)/.installed-dev
+	$(RUN) -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev
 	$(RUN) -m pytest
 
 lint: $(VENV)/.installed-dev

@@ -80,7 +80,7 @@ def train(args, data, surveys, run):
         keeper = Keeper(args, run, parts, state, signals)
         try:
             for done in range(args.epochs - state.epoch):
-                train_and_validate(data, run, parts, keeper, clock, done)
+                train_and_validate(args, data, run, parts, keeper, clock, done)
         except NonFinite as fault:
             raise InputError(write_fault(args, run, parts, state.epoch, fault)) from None
 
@@ -92,7 +92,7 @@ def train(args, data, surveys, run):
             print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
 
 
-def train_and_validate(data, run, parts, keeper, clock, done):
+def train_and_validate(args, data, run, parts, keeper, clock, done):
     """The epoch that is next, or the rest of it, and what is written after it.
 
     Args:
@@ -138,6 +138,30 @@ def train_and_validate(data, run, parts, keeper, clock, done):
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(shown, data.decode, data.labels.palette, epoch, run.images)
         print(runlog.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
+    if epoch == 0:
+        diagnose(args, data, parts, trained)
+
+
+def diagnose(args, data, parts, trained):
+    """After the first epoch: one paragraph on what looks sick in the training."""
+    from learning import checkpoint, distributed, doctor
+
+    start = parts.fresh_model()
+    if args.pretrained:
+        checkpoint.load_pretrained(start, args.pretrained)
+    images, _ = next(iter(parts.train_batches.epoch(0)))
+    with parts.precision.autocast():
+        paragraph = doctor.examine(
+            parts.model,
+            start.state_dict(),
+            images[: args.batch_size],
+            trained.confusion,
+            data.labels.names,
+            trained.mean_loss(),
+            parts.training.criterion,
+        )
+    if distributed.is_main():
+        print(paragraph, flush=True)
 
 
 def present(args, data, surveys, run, parts, state):

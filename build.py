@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -131,9 +132,11 @@ class Parts:
         self.precision = compute.Precision(compute.choose_precision(args.amp, self.device), self.device)
         self.num_classes = len(data.labels.classes)
         seed = keyed.torch_seed(args.seed, keyed.INITIAL_WEIGHTS)
-        model = build_model(args.model, self.num_classes, args.norm, seed, args.checkpoint_blocks)
+        self.fresh_model = partial(
+            build_model, args.model, self.num_classes, args.norm, seed, recompute=args.checkpoint_blocks
+        )
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
-        self.model = model.to(self.device, memory_format=layout)
+        self.model = self.fresh_model().to(self.device, memory_format=layout)
         alone = self.device.type != "cuda" or self.device.index is not None  # torchrun gives each process its GPU
         several = not alone and torch.cuda.device_count() > 1
         self.network = torch.nn.DataParallel(self.model) if several else self.model

@@ -15,18 +15,11 @@ CACHES = ("auto", "off", "disk", "device")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
 PER_COMMAND = (
-    "save_path",
-    "weights",
-    "predict",
-    "dry_run",
-    "device",
-    "num_workers",
-    "pin_memory",
-    "cache",
-    "cache_path",
+    *("save_path", "weights", "resume", "override", "save_minutes", "predict", "replay", "dry_run"),
+    *("device", "num_workers", "pin_memory", "cache", "cache_path"),
 )
 # What a resumed run may change; every other option means a different run.
-RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoint_blocks")
+RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoint_blocks", "skip_nonfinite")
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "dataset")
 

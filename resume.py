@@ -165,12 +165,13 @@ def restore(args, parts, run):
     if not args.weights:
         return begin(args, parts)
     stored = load_last(Path(args.weights), run)
-    if "optimizer_state_dict" not in stored or not runlog.is_history(stored.get("metrics")):
+    is_ours = "optimizer_state_dict" in stored and "step" in stored  # the tutorial's have no step
+    if not is_ours or not (stored["metrics"] == {} or runlog.is_history(stored["metrics"])):
         raise InputError(
             f"{args.weights} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
             "or start a new run from the weights with --pretrained"
         )
-    overrides = [*stored.get("overrides", []), *override(args, stored)]
+    overrides = [*stored["overrides"], *override(args, stored)]
     checkpoint.load_weights(parts.model, stored, args.weights, {})
     parts.training.optimizer.load_state_dict(stored["optimizer_state_dict"])
     if stored.get("scaler_state_dict"):  # empty without fp16
@@ -183,12 +184,12 @@ def restore(args, parts, run):
     start = stored["epoch"] + 1
     return RunState(
         epoch=start,
-        step=stored.get("step", 0),
+        step=stored["step"],
         history=stored["metrics"],
         best_miou=restore_best(args, run, start, stored["best_miou"]),
         external_weights=stored["external_weights"],
-        trained=stored.get("trained"),
-        seconds=stored.get("seconds", 0.0),
+        trained=stored["trained"],
+        seconds=stored["seconds"],
         overrides=overrides,
     )
 
@@ -235,7 +236,7 @@ def override(args, stored):
     changed = options.changes(args, names, stored["options"])
     for name, (now, then) in changed.items():
         print(f"override: --{name} {now}, the run's was {then}", file=sys.stderr)
-    when = {"epoch": stored["epoch"] + 1, "step": stored.get("step", 0)}
+    when = {"epoch": stored["epoch"] + 1, "step": stored["step"]}
     return [when | {"option": name, "from": then, "to": now} for name, (now, then) in changed.items()]
 
 
