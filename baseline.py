@@ -194,10 +194,12 @@ def after_each(keep, trained, progress):
 def predict(args, data, run):
     """Predict the validation and the test images with the best weights of the run, or with --weights."""
     from build import Parts
-    from learning import checkpoint
+    from learning import checkpoint, distributed
 
     parts = Parts(args, data, {})
     path = Path(args.weights) if args.weights else run.best
+    if not distributed.is_main():
+        return
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
     checkpoint.load_weights(parts.model, checkpoint.load(path), path, architecture)
     run.create()
@@ -211,7 +213,7 @@ def predict_split(args, data, split, parts, run):
     from helpers import results, runlog
     from learning import inference
 
-    batches = parts.eval_batches(split, with_labels=False)
+    batches = parts.images(split)
     scales = inference.MST_SCALES if args.mst else (1.0,)
     folders = run.results(split), run.results(split, colour=True)
     bar, _ = runlog.progress_bar(len(data.split(split)), f"predict {split}")

@@ -30,6 +30,8 @@ def prepare(argv):
         InputError: any mistake in options, data or folders; no file has been touched.
     """
     args, _ = options.parse(argv)
+    if (args.dry_run or args.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("--dry_run and --replay are for one process: run them without torchrun")
     run = runlog.RunFolder(Path(args.save_path))
     source = args.replay or args.weights or (run.last if args.resume and run.holds_run else None)
     if args.predict or source:
@@ -186,11 +188,18 @@ class Parts:
             accumulate=args.accumulate,
         )
 
-    def eval_batches(self, split, with_labels=True):
-        """learning.loaders.EvalBatches of a split."""
+    def eval_batches(self, split):
+        """learning.loaders.EvalBatches to validate on; several processes share them."""
         from learning.loaders import EvalBatches
 
-        return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size, with_labels)
+        return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size)
+
+    def images(self, split):
+        """learning.loaders.EvalBatches to predict: all, without labels."""
+        from learning.loaders import EvalBatches
+
+        size = self.test_size
+        return EvalBatches(self.pixels[split], self.feed, self.batch_size, size, with_labels=False, shared=False)
 
     def metrics(self, stored=None):
         """Counts for an epoch, fresh ones or those that `EpochMetrics.state_dict` gave."""

@@ -123,7 +123,7 @@ class TrainBatches:
 class EvalBatches:
     """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
 
-    Of several processes each gets every size-th sample; nothing is repeated to make their shares equal.
+    Of several processes each gets every size-th sample, unless `shared` is false; nothing is repeated to make their shares equal.
 
     Args:
         pixels: `learning.cache.Files` or `Decoded`, with labels or without.
@@ -131,12 +131,13 @@ class EvalBatches:
         batch_size: images a batch.
         size: (height, width) of the network's input.
         with_labels: whether labels are read.
+        shared: whether several processes share the samples, or this one gets them all.
     """
 
-    def __init__(self, pixels, feed, batch_size, size, with_labels=True):
+    def __init__(self, pixels, feed, batch_size, size, with_labels=True, shared=True):
         self.feed = feed
         views = _WholeViews(pixels, size, feed.mean, with_labels)
-        mine = range(distributed.rank(), len(pixels), distributed.size())
+        mine = range(distributed.rank(), len(pixels), distributed.size()) if shared else range(len(pixels))
         self.loader = feed.loader(views, _collate_whole, batch_size=batch_size, sampler=mine)
 
     def __len__(self):

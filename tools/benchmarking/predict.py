@@ -27,7 +27,7 @@ def run(settings, folder, deadline):
     args, data, _, _ = build.prepare(baseline_words(settings, folder, data))
     parts = build.Parts(args, data, {})
     progress("reading the images")
-    whole = next(iter(parts.eval_batches("val", with_labels=False)))
+    whole = next(iter(parts.images("val")))
     theirs = same_network(parts, args, len(data.labels.classes))
     figures, rows, result = {"device": str(parts.device)}, [], []
     for kind, (scales, mirror, words) in _KINDS.items():
