@@ -37,9 +37,9 @@ def _open(path):
 def _pixels(path, convert=None):
     with _open(path) as image:
         try:
-            if convert or image.mode not in _ONE_NUMBER_A_PIXEL:
-                return np.asarray(image.convert(convert) if convert else image)
-            return _decoded(image)
+            if convert in (None, image.mode):
+                return _decoded(image) if image.mode in _ONE_NUMBER_A_PIXEL else np.asarray(image)
+            return np.asarray(image.convert(convert))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
 

@@ -237,12 +237,13 @@ def finish(images, labels, views, mean, std):
     shift, scale = tensor(mean), tensor(std)
     result = torch.empty(batch, 3, height * width, device=device)
     size = 1 if device.type == "cpu" else batch  # one image at a time stays in the cache of a CPU
+    pixels = torch.empty(size, height, width * 3, device=device)
+    mapped = torch.empty(size, 3, height * width, device=device)
     for part in map(slice, range(0, batch, size), range(size, batch + size, size)):
-        pixels = images[part].permute(0, 2, 3, 1).reshape(-1, height, width * 3).float()
-        average = pixels.mean(1).view(-1, width, 3).mean(1)  # (b, 3); rows first, in the order of the memory
+        pixels.copy_(images[part].permute(0, 2, 3, 1).reshape(pixels.shape))
+        average = pixels.mean(1).view(size, width, 3).mean(1)  # (b, 3); rows first, in the order of the memory
         offset = ((grey[part] * (average @ luma)[:, None] - shift) / scale)[:, :, None]  # (b, 3, 1)
-        pixels = pixels.view(-1, height * width, 3).transpose(1, 2)  # (b, 3, h*w)
-        pixels = torch.baddbmm(offset, matrices[part], pixels)
+        torch.baddbmm(offset, matrices[part], pixels.view(size, height * width, 3).transpose(1, 2), out=mapped)
         for channel, (low, high) in enumerate(zip(-mean / std, (1 - mean) / std, strict=True)):
-            torch.clamp(pixels[:, channel], low, high, out=result[part, channel])
+            torch.clamp(mapped[:, channel], low, high, out=result[part, channel])
     return result.view(batch, 3, height, width), None if labels is None else labels.long()
