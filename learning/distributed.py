@@ -106,7 +106,8 @@ def spread(model, device):
         return model
     if device.type == "cuda":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return torch.nn.parallel.DistributedDataParallel(model, [device.index] if device.type == "cuda" else None)
+    devices = [device.index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
 def gradients(model, complete):
