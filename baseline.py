@@ -72,15 +72,17 @@ def train(args, data, surveys, run):
 
     parts = Parts(args, data, surveys)
     state = restore(args, parts, run)
-    if distributed.is_main():
-        present(args, data, surveys, run, parts, state)
-
     clock = Clock(args.epochs - state.epoch)
     with StopSignals() as signals:
         keeper = Keeper(args, run, parts, state, signals)
+        if args.weights and args.override:
+            keeper.save()  # first the checkpoint, then options.json: a kill in between may not leave them at odds
+        if distributed.is_main():
+            present(args, data, surveys, run, parts, state)
         try:
             for done in range(args.epochs - state.epoch):
                 train_and_validate(args, data, run, parts, keeper, clock, done)
+            keeper.stop_if_asked()
         except NonFinite as fault:
             raise InputError(write_fault(args, run, parts, state.epoch, fault)) from None
 
@@ -118,6 +120,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
         train_epoch(training, batches, trained, epoch, after_each(keeper.after_step, trained, progress), first_step)
     speed = (num_train - first_step * parts.step_size) / (time.monotonic() - began)
 
+    distributed.align(parts.model)
     bar, progress = runlog.progress_bar(num_val, f"epoch {epoch} val")
     with bar:
         report = after_each(keeper.after_validation_batch, trained, progress)
@@ -147,6 +150,8 @@ def diagnose(args, data, parts, trained):
     from learning import checkpoint, distributed, doctor
 
     start = parts.fresh_model()
+    if args.pretrained and not os.path.exists(args.pretrained):
+        return  # nothing to compare with
     if args.pretrained:
         checkpoint.load_pretrained(start, args.pretrained)
     images, _ = next(iter(parts.train_batches.epoch(0)))
@@ -167,10 +172,13 @@ def diagnose(args, data, parts, trained):
 def present(args, data, surveys, run, parts, state):
     """Make the run folder, and show what is about to happen: the first screen and the first batch."""
     from build import first_screen, write_options
-    from helpers import plots
+    from helpers import plots, runlog
 
     run.create()
     write_options(args, run, parts, state)
+    if state.history:  # a kill may have come between the checkpoint and these
+        runlog.write_logs(run.path, state.history)
+        plots.learning_curve(state.history, run.path / "learning_curve.png")
     print(first_screen(args, data, surveys, run, parts), flush=True)
     if state.epoch or state.step:
         print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
@@ -236,8 +244,16 @@ def replay(args, data, surveys):
     parts = Parts(args, data, surveys)
     checkpoint.load_weights(parts.model, stored, args.replay, {})
     epoch, step = stored["epoch"], stored["step"]
+    if stored["processes"] > 1:
+        raise InputError(
+            f"--replay {args.replay}: the step was shared by {stored['processes']} processes, which cannot be replayed"
+        )
+    if step >= len(parts.train_batches) or stored["files"] != parts.step_files(epoch, step):
+        raise InputError(
+            f"--replay {args.replay}: its images are not those of the data in {args.dataset_path} any more"
+        )
     images, labels = next(iter(parts.train_batches.epoch(epoch, step)))
-    found, finite = replay_step(parts.training, images, labels, epoch, step)
+    found, finite = replay_step(parts.model, parts.training, images, labels, epoch, step)
     print(f"epoch {epoch}, step {step} of {args.replay}:", *stored["files"], *found, sep="\n  ")
     print("nothing is wrong here: what happened then did not happen again" if finite else "it happened again")
     return 0 if finite else 1

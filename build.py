@@ -33,17 +33,18 @@ def prepare(argv):
     if (args.dry_run or args.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise InputError("--dry_run and --replay are for one process: run them without torchrun")
     run = runlog.RunFolder(Path(args.save_path))
-    source = args.replay or args.weights or (run.last if args.resume and run.holds_run else None)
+    source = args.replay or (run.last if args.resume and run.holds_run else args.weights)
     if args.predict or source:
         folder = Path(source).parent if source else run.path
         stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
         if args.predict:  # an overfitted run predicts the real splits, too, and --mst belongs to the command
             stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
         args, typed = options.parse(argv, stored)
+        args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
         if args.predict or not args.override:
             options.refuse_changes(args, typed & set(fixed), stored)
-        args.weights = args.weights or (source and not args.replay and str(source)) or None
+        args.weights = str(source) if source and not args.replay else None
     check_run_folder(args, run)
 
     data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
@@ -123,12 +124,15 @@ class Parts:
         from learning.models import build_model
 
         compute.set_determinism(args.deterministic)
-        self.device = distributed.start(pick_device(args.device))
+        self.device = pick_device(args.device)
+        distributed.start(self.device)
         if args.batch_size % distributed.size():
             raise InputError(
                 f"--batch_size {args.batch_size} is for all {distributed.size()} processes together, "
                 "and must be a multiple of their number"
             )
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)
         if self.device.type == "cpu":
             compute.keep_freed_memory()
         self.precision = compute.Precision(compute.choose_precision(args.amp, self.device), self.device)
@@ -139,9 +143,8 @@ class Parts:
         )
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
         self.model = self.fresh_model().to(self.device, memory_format=layout)
-        alone = self.device.type != "cuda" or self.device.index is not None  # torchrun gives each process its GPU
-        several = not alone and torch.cuda.device_count() > 1
-        self.network = torch.nn.DataParallel(self.model) if several else self.model
+        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
+        self.network = torch.nn.DataParallel(self.precision.inside(self.model)) if several else self.model
         self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size // distributed.size()
         self.fingerprint = runlog.fingerprint(data)
         self.feed = Feed(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
@@ -194,6 +197,10 @@ class Parts:
 
         return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size)
 
+    def step_files(self, epoch, step):
+        """list of str: names of the images of a training step."""
+        return [sample.image.name for sample in self.train_batches.samples(epoch, step)]
+
     def images(self, split):
         """learning.loaders.EvalBatches to predict: all, without labels."""
         from learning.loaders import EvalBatches
@@ -222,7 +229,9 @@ def open_cache(args, data, surveys, device):
 
     sizes = {split: survey.sizes for split, survey in surveys.items()}
     folder = Path(args.cache_path) if args.cache_path else cache.default_folder()
-    kind, why = cache.choose(args.cache, device, sum(map(cache.num_bytes, sizes.values())), folder)
+    needed = {split: cache.num_bytes(sizes[split]) for split in sizes}
+    missing = sum(needed[split] for split in sizes if not cache.is_cached(folder, data, split, sizes[split]))
+    kind, why = cache.choose(args.cache, device, sum(needed.values()), folder, missing)
     words = f"{kind}: {why}" + (" (chosen by --cache auto)" if args.cache == "auto" else "")
     if kind == "off":
         return words, {}
@@ -241,8 +250,14 @@ def pick_device(name):
     """torch.device: the one that was named; for "auto" CUDA, Apple's mps or the CPU, the first there is."""
     import torch
 
+    from learning import distributed
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if distributed.is_launched() and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"--device {name}: torchrun gives each process its GPU; leave --device out")
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.zeros(1, device=name)
     except Exception as error:  # what an absent device raises differs between kinds and versions

@@ -356,6 +356,10 @@ _REFUSED = (
         lambda a: a.overfit and (a.cutmix or a.copyblob),
         "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
     ),
+    (
+        lambda a: a.replay and (a.predict or a.resume or a.dry_run),
+        "--replay repeats one step: leave out --predict, --resume and --dry_run",
+    ),
     (lambda a: a.predict and a.resume, "--predict predicts with a run that is there: leave out --resume"),
     (
         lambda a: a.freeze != "none" and not a.pretrained,

@@ -13,6 +13,7 @@ from helpers import runlog
 from helpers.errors import InputError
 from helpers.stopping import Stopped
 from learning import checkpoint, distributed
+from learning.optim import load_optimizer
 
 SAVE = 1  # what processes agree on after a step: nothing (0), to save, or the number of a signal (2 and up), which wins
 
@@ -57,15 +58,20 @@ class Keeper:
         self.args, self.run, self.parts, self.state, self.signals = args, run, parts, state, signals
         self.saved = self.began = time.monotonic()
 
-    def begin_epoch(self):
-        """Start the clock of an epoch; that of one that was under way goes on.
+    def stop_if_asked(self):
+        """Between two epochs, or after the last.
 
         Raises:
             Stopped: somebody asked for it after the last step; everything is saved.
         """
         wish = distributed.agree(self.signals.number)
         if wish:
+            self.save()
             raise Stopped(wish)
+
+    def begin_epoch(self):
+        """Start the clock of an epoch; that of one that was under way goes on. Raises as `stop_if_asked`."""
+        self.stop_if_asked()
         self.began = time.monotonic() - self.state.seconds
 
     def after_step(self, trained):
@@ -111,7 +117,8 @@ class Keeper:
             bool: whether its validation mIoU is the best so far.
         """
         state, miou = self.state, history["miou"][-1]
-        is_best = improves(miou, state.best_miou)
+        weights = self.parts.model.parameters()
+        is_best = improves(miou, state.best_miou) and all(bool(weight.isfinite().all()) for weight in weights)
         if is_best:
             state.best_miou = miou
             if distributed.is_main():
@@ -144,6 +151,7 @@ def to_checkpoint(args, parts, state):
         "external_weights": state.external_weights,
         "data_fingerprint": parts.fingerprint,
         "overrides": state.overrides,
+        "processes": distributed.size(),
         "options": vars(args),
     }
 
@@ -172,8 +180,13 @@ def restore(args, parts, run):
             "or start a new run from the weights with --pretrained"
         )
     overrides = [*stored["overrides"], *override(args, stored)]
+    if stored["processes"] != distributed.size() and not args.override:
+        raise InputError(
+            f"the run has {stored['processes']} processes, not {distributed.size()}: each mixes its own share of a batch; "
+            "start as many, or continue with --override"
+        )
     checkpoint.load_weights(parts.model, stored, args.weights, {})
-    parts.training.optimizer.load_state_dict(stored["optimizer_state_dict"])
+    load_optimizer(parts.training.optimizer, stored["optimizer_state_dict"])
     if stored.get("scaler_state_dict"):  # empty without fp16
         parts.precision.scaler.load_state_dict(stored["scaler_state_dict"])
     if stored["data_fingerprint"] != parts.fingerprint and not args.override:
@@ -182,6 +195,11 @@ def restore(args, parts, run):
             "--override goes on with them"
         )
     start = stored["epoch"] + 1
+    place = start * 10**9 + stored["step"]
+    if distributed.agree(place) != place:
+        raise InputError(
+            f"{args.weights} is not where the other processes stand: --save_path must be one folder for all"
+        )
     return RunState(
         epoch=start,
         step=stored["step"],
@@ -216,7 +234,12 @@ def load_last(path, run):
         if path.name != run.checkpoint.name or not previous.exists():
             raise
         stored = checkpoint.load(previous)
-        print(f"warning: {error}; going on from {previous}", file=sys.stderr)
+        if distributed.is_main():
+            print(f"warning: {error}; going on from {previous}", file=sys.stderr)
+        distributed.wait()
+        if path.parent.resolve() == run.path.resolve() and distributed.is_main():
+            # Out of the way, or the next save would keep it in place of the good one.
+            os.replace(path, path.with_name("checkpoint_damaged.pth.tar"))
         return stored
 
 
@@ -234,7 +257,7 @@ def override(args, stored):
         options.refuse_changes(args, names, stored["options"])
         return []
     changed = options.changes(args, names, stored["options"])
-    for name, (now, then) in changed.items():
+    for name, (now, then) in changed.items() if distributed.is_main() else ():
         print(f"override: --{name} {now}, the run's was {then}", file=sys.stderr)
     when = {"epoch": stored["epoch"] + 1, "step": stored["step"]}
     return [when | {"option": name, "from": then, "to": now} for name, (now, then) in changed.items()]
@@ -247,20 +270,22 @@ def restore_best(args, run, start, best_miou):
         float or None: their mIoU.
     """
     best = Path(args.weights).parent / run.best.name
-    if not best.exists():
+    try:
+        weights = checkpoint.load(best)
+    except InputError as error:  # missing or damaged
         if start >= args.epochs:
             raise InputError(
-                f"{args.weights} has all its {start} epochs, but {best} is missing; raise --epochs to go on"
-            )
-        if start:
-            print(f"note: {best} is missing; the next epoch counts as the best so far", file=sys.stderr)
+                f"{args.weights} has all its {start} epochs, but {error}; raise --epochs to go on"
+            ) from None
+        if start and distributed.is_main():
+            print(f"note: {error}; the next epoch counts as the best so far", file=sys.stderr)
         return None
     if best.resolve() != run.best.resolve() and distributed.is_main():
         run.create()
         shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
         os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
     # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
-    miou = checkpoint.load(best).get("miou", best_miou)
+    miou = weights.get("miou", best_miou)
     return best_miou if miou is None or math.isnan(miou) else miou
 
 
@@ -274,10 +299,10 @@ def write_fault(args, run, parts, epoch, fault):
     Returns:
         str: when and where it happened, the likely cause, what to do.
     """
-    files = [str(sample.image) for sample in parts.train_batches.samples(epoch, fault.step)]
+    files = parts.step_files(epoch, fault.step)
     state = {"model_state_dict": parts.model.state_dict(), "epoch": epoch, "step": fault.step, "files": files}
     if distributed.is_main():
-        checkpoint.save(state | {"options": vars(args)}, run.nonfinite)
+        checkpoint.save(state | {"processes": distributed.size(), "options": vars(args)}, run.nonfinite)
     rate = parts.training.rate_at(epoch, fault.step)
     weights = all(bool(weight.isfinite().all()) for weight in parts.model.parameters())
     if not weights:
@@ -290,7 +315,7 @@ def write_fault(args, run, parts, epoch, fault):
         )
     if parts.precision.name == "fp16":
         cause += ", or use --amp bf16"
-    names = ", ".join(Path(file).name for file in files)
+    names = ", ".join(files)
     return (
         f"epoch {epoch}, step {fault.step}: the loss is {fault.loss:g} and the norm of the gradient {fault.gradient:g}; "
         f"the weights are still those before this step. Images: {names}. Likely cause: {cause}. "

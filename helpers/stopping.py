@@ -1,7 +1,7 @@
 """A polite end: SIGTERM and Ctrl-C become a wish that is granted where nothing is lost."""
 
+import os
 import signal
-import sys
 import threading
 
 
@@ -38,7 +38,8 @@ class StopSignals:
     def _note(self, number, _):
         self.number = number
         self.__exit__()
-        print(f"\n{signal.Signals(number).name}: stopping after this step; once more to stop at once", file=sys.stderr)
+        words = f"\n{signal.Signals(number).name}: stopping after this step; once more to stop at once\n"
+        os.write(2, words.encode())  # print may be in the middle of something else
 
 
 def leave_to_parent():

@@ -144,7 +144,7 @@ def num_bytes(sizes):
     return Layout([tuple(size) for size in np.asarray(sizes).tolist()]).total
 
 
-def choose(kind, device, needed, folder):
+def choose(kind, device, needed, folder, missing):
     """Where the decoded pixels of a run go.
 
     Args:
@@ -152,6 +152,7 @@ def choose(kind, device, needed, folder):
         device: torch.device of the training.
         needed: bytes, as `num_bytes` counts them.
         folder: Path where files would go.
+        missing: bytes of those files that are not there yet.
 
     Returns:
         (str, str): the kind, and what it takes or why it is this one.
@@ -175,7 +176,7 @@ def choose(kind, device, needed, folder):
     if kind == "auto":
         parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(parent).free if os.access(parent, os.W_OK | os.X_OK) else 0
-        if free < SPARE * needed:
+        if missing and free < SPARE * missing:
             return "off", f"the data are {size}, but {free / 2**30:.2f} GiB can be written to {folder}"
     return "disk", f"{size} in {folder}"
 
@@ -198,21 +199,30 @@ def open_disk(folder, dataset, split, sizes):
     """
     samples = dataset.split(split)
     about = describe(dataset, split, sizes)
-    path = Path(folder) / f"{dataset.name}-{split}-{_key(about)}{SUFFIX}"
-    header = _header(about)
+    path, header = _path(folder, about), _header(about)
     layout = Layout([tuple(size) for size in about["sizes"]], len(header))
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with _lock(path):
-            if not _is_valid(path, header, layout):
-                _write(path, samples, dataset.decode, header, layout, f"caching {split}")
-            os.utime(path)  # when it was last used, which `tools.cache` shows
+        if not _is_valid(path, header, layout):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with lock(path):
+                if not _is_valid(path, header, layout):  # another process may have written it in the meantime
+                    _write(path, samples, dataset.decode, header, layout, f"caching {split}")
     except OSError as error:
         raise CacheError(
             f"cannot write the cache {path}: {error.strerror or error}; make room, name another --cache_path, "
             "or use --cache off"
         ) from None
+    with contextlib.suppress(OSError):  # a folder that can only be read
+        os.utime(path)  # when it was last used, which `tools.cache` shows
     return Decoded(samples, layout, path)
+
+
+def is_cached(folder, dataset, split, sizes):
+    """Whether there is a valid file for a split; arguments as for `open_disk`."""
+    about = describe(dataset, split, sizes)
+    header = _header(about)
+    layout = Layout([tuple(size) for size in about["sizes"]], len(header))
+    return _is_valid(_path(folder, about), header, layout)
 
 
 def open_memory(dataset, split, sizes):
@@ -254,10 +264,11 @@ def read_header(path):
     return None
 
 
-def _key(about):
+def _path(folder, about):
     """Files of the same name are of the same samples; whether they are up to date is a question of their headers."""
     fixed = [about["root"], about["decode"], [source[0] for source in about["sources"]]]
-    return hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(fixed).encode()).hexdigest()[:16]
+    return Path(folder) / f"{about['dataset']}-{about['split']}-{key}{SUFFIX}"
 
 
 def _header(about):
@@ -287,6 +298,8 @@ def _write(path, samples, decode, header, layout, words):
                 file.write(pixels.data)
 
             _decode(samples, decode, layout, put, words)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave zeros under a good header
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -314,11 +327,22 @@ def _decode(samples, decode, layout, put, words):
 
 
 @contextlib.contextmanager
-def _lock(path):
-    """One process at a time: whoever waits finds the file written. Without file locks the last one to write it wins."""
+def lock(path, wait=True):
+    """Context in which one process alone deals with a file of the cache; whoever waits for it finds the file written.
+
+    The lock is on a file of its own, which stays. Where there are no such locks, the last one to write wins.
+
+    Yields:
+        bool: whether it is this process's turn; always, with `wait`.
+    """
     with open(path.with_name(path.name + ".lock"), "wb") as file:
-        with contextlib.suppress(ImportError, OSError):
+        try:
             import fcntl  # not on every system
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except (ImportError, OSError):
+            pass
+        yield True

@@ -84,6 +84,10 @@ class Precision:
         """Context of a forward pass."""
         return torch.autocast(self.device.type, AMP[self.name], enabled=self.name != "off")
 
+    def inside(self, model):
+        """The model with its forward pass in this precision, for wrappers that run it in threads of their own."""
+        return _InPrecision(model, self)
+
     def backward(self, loss):
         """Add the gradients of a loss, scaled where that is needed."""
         self.scaler.scale(loss).backward()
@@ -92,3 +96,13 @@ class Precision:
         """Update the weights; a step whose scaled gradients overflowed is left out, and the scale lowered."""
         self.scaler.step(optimizer)
         self.scaler.update()
+
+
+class _InPrecision(torch.nn.Module):
+    def __init__(self, model, precision):
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, x):
+        with self.precision.autocast():
+            return self.model(x)

@@ -12,8 +12,6 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from helpers.errors import InputError
-
 TIMEOUT = datetime.timedelta(minutes=30)  # a rank may decode the data while the others wait
 _control = None
 
@@ -27,22 +25,11 @@ def start(device):
     """Join the other processes, if there are any.
 
     Args:
-        device: torch.device; on CUDA every process of a machine takes the GPU of its local rank.
-
-    Returns:
-        torch.device: this process's own.
+        device: torch.device of this process.
     """
     global _control
     if not is_launched():
-        return device
-    if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise InputError(
-                f"torchrun started {local + 1} or more processes here, but there are {torch.cuda.device_count()} GPUs"
-            )
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
+        return
     if not dist.is_initialized():
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
@@ -52,7 +39,6 @@ def start(device):
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
         _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
-    return device
 
 
 def stop():
@@ -110,7 +96,14 @@ def spread(model, device):
     return torch.nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
+def align(model):
+    """Give every process the running statistics of the first, whose weights are saved: validation is of one model."""
+    for buffer in model.buffers() if size() > 1 else ():
+        dist.broadcast(buffer, 0)
+
+
 def gradients(model, complete):
     """Context of a forward and backward pass; gradients are exchanged only where they are `complete`."""
+    model = getattr(model, "_orig_mod", model)  # what torch.compile has compiled
     parallel = isinstance(model, torch.nn.parallel.DistributedDataParallel)
     return model.no_sync() if parallel and not complete else contextlib.nullcontext()

@@ -2,10 +2,11 @@
 
 import torch
 
+from helpers.errors import InputError
 from learning import distributed
 
 
-class NonFinite(Exception):
+class NonFinite(InputError):
     """A step whose loss or gradient is not finite was left out; the weights are those before it.
 
     Args:
@@ -14,7 +15,9 @@ class NonFinite(Exception):
     """
 
     def __init__(self, step, loss, gradient):
-        super().__init__(f"step {step}: loss {loss}, norm of the gradient {gradient}")
+        super().__init__(
+            f"step {step}: the loss is {loss:g} and the norm of the gradient {gradient:g}; lower --lr_init"
+        )
         self.step, self.loss, self.gradient = step, loss, gradient
 
 
@@ -36,7 +39,7 @@ class Guard:
 
     def remember(self):
         """Before a forward pass: keep the running statistics, where a step may have to be forgotten."""
-        if self.tolerated and self.buffers:
+        if self.tolerated:
             self.kept = [buffer.clone() for buffer in self.buffers]
 
     def watch(self, step, loss, optimizer, precision):
@@ -47,6 +50,9 @@ class Guard:
             loss: scalar tensor; summed over the processes, as the gradients are.
             optimizer: a fused torch.optim.Optimizer, which leaves a step out where its `found_inf` is not 0.
             precision: `learning.compute.Precision`.
+
+        Returns:
+            bool tensor: whether the step is taken.
 
         Raises:
             NonFinite: this step (on a GPU: the one before) and those it follows are more than are tolerated.
@@ -59,18 +65,20 @@ class Guard:
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros_like(loss)
             verdict = torch.stack([loss, norm.float()])
-            optimizer.found_inf = (~verdict.isfinite().all()).float()
-        if self.tolerated and self.buffers:
-            broken = ~verdict.isfinite().all()
+            optimizer.found_inf = 1 - verdict.isfinite().all().float()
+        fine = verdict.isfinite().all()
+        if self.tolerated:
             for buffer, kept in zip(self.buffers, self.kept, strict=True):
-                torch.where(broken, kept, buffer, out=buffer)
-        if verdict.device.type != "cuda":
+                torch.where(fine, buffer, kept, out=buffer)
+        if verdict.device.type == "cuda":
+            verdict = verdict.to("cpu", non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+            self.pending = step, verdict, copied
+        else:
             self.pending = step, verdict, None
-            return self.settle()
-        copied = torch.cuda.Event()
-        verdict = verdict.to("cpu", non_blocking=True)
-        copied.record()
-        self.pending = step, verdict, copied
+            self.settle()
+        return fine
 
     def settle(self):
         """Read the verdict on the last step that was watched; raises as `watch` does."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from helpers.labels import VOID
 from learning import distributed, keyed
 from learning.compute import Precision
 from learning.guard import Guard
@@ -73,7 +74,7 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
     for step, (images, labels) in enumerate(batches, first_step):
         images, labels = training.mix(images, labels, epoch, step)
         whole = distributed.add_up(criterion.weight(labels))
-        summed = torch.zeros_like(whole)
+        summed, seen_parts = torch.zeros_like(whole), []
         optimizer.zero_grad(set_to_none=True)
         guard.remember()
         for seen, target, is_last in training.parts(images, labels, epoch, step):
@@ -84,11 +85,13 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
                 # The gradients of several processes are averaged; what is wanted is their sum.
                 precision.backward(mean(total, whole) * distributed.size())
             summed += total.detach()
-            metrics.add_loss(total, weight)
-            metrics.add_prediction(to_classes(outputs["out"].detach()), target)
+            seen_parts.append((total.detach(), weight, to_classes(outputs["out"].detach()), target))
         set_learning_rate(optimizer, training.rate_at(epoch, step))
-        guard.watch(step, summed, optimizer, precision)
+        taken = guard.watch(step, summed, optimizer, precision)
         precision.step(optimizer)
+        for total, weight, prediction, target in seen_parts:
+            metrics.add_loss(torch.where(taken, total, 0), torch.where(taken, weight, 0))
+            metrics.add_prediction(prediction, torch.where(taken, target, VOID))
         report(len(images), metrics)
     guard.settle()
 

@@ -1,5 +1,7 @@
 """Batches of Views: cut by worker processes, or on the GPU where the data are there; coloured on the training device."""
 
+import atexit
+import multiprocessing
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -223,6 +225,13 @@ def _collate_whole(items):
 
 def _begin_worker(_):
     leave_to_parent()
+
+
+@atexit.register
+def _end_workers():
+    """Workers leave polite signals to their parent, so at its end, whatever that was, they get the other kind."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def _first_error(items):

@@ -6,8 +6,25 @@ import torch
 
 
 def build_optimizer(model, lr, momentum, weight_decay):
-    """SGD with momentum over all parameters of `model`; one pass over the weights does everything."""
-    return torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    """SGD with momentum over all parameters of `model`; one pass over the weights does everything.
+
+    The momentum begins at 0, which the first step cannot tell from none: torch would make it in the first step, and leave it
+    undefined where that step is left out.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    for parameter in model.parameters():
+        if momentum and parameter.requires_grad:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def load_optimizer(optimizer, state):
+    """Load the state of an optimizer; its tensors take the memory format of their weights, which fused steps rely on."""
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def cosine_rate(step, total_steps, lr_init, warmup_steps=0):

@@ -5,18 +5,19 @@ import torch
 from learning.losses import mean
 
 
-def replay_step(training, images, labels, epoch, step):
+def replay_step(model, training, images, labels, epoch, step):
     """Repeat the forward and backward passes of a step; no weight changes.
 
     Args:
-        training: learning.learner.Training, with the weights as they were before the step.
+        model: the network itself, neither wrapped nor compiled, with the weights as they were before the step.
+        training: learning.learner.Training.
         images, labels: the batch, as `learning.loaders.TrainBatches` made it.
         epoch, step: which it is.
 
     Returns:
         (list of str, bool): what was found, in the order in which it happened; whether everything was finite.
     """
-    found, model = [], training.model
+    found = []
     hooks = [module.register_forward_hook(_watch(name, found)) for name, module in model.named_modules() if name]
     model.train()
     model.zero_grad(set_to_none=True)

@@ -192,19 +192,54 @@ def test_a_full_disk_is_said_before_it_is_filled(data, tmp_path, monkeypatch):
 
 def test_auto_takes_what_fits(tmp_path, monkeypatch):
     disk_with(monkeypatch, 2000)
-    assert cache.choose("auto", CPU, 1000, tmp_path)[0] == "disk"
-    assert cache.choose("auto", CPU, 1990, tmp_path)[0] == "off"
-    assert cache.choose("off", CPU, 1, tmp_path)[0] == "off"
-    assert cache.choose("disk", CPU, 10**6, tmp_path)[0] == "disk"
+    assert cache.choose("auto", CPU, 1000, tmp_path, 1000)[0] == "disk"
+    assert cache.choose("auto", CPU, 1990, tmp_path, 1990)[0] == "off"
+    assert cache.choose("auto", CPU, 1990, tmp_path, 0)[0] == "disk", "it is there already"
+    assert cache.choose("off", CPU, 1, tmp_path, 1)[0] == "off"
+    assert cache.choose("disk", CPU, 10**6, tmp_path, 10**6)[0] == "disk"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8000, 10000))
     gpu = torch.device("cuda")
-    assert cache.choose("auto", gpu, 2000, tmp_path)[0] == "device"
-    assert cache.choose("auto", gpu, 2001, tmp_path)[0] == "off"
-    assert cache.choose("device", gpu, 7999, tmp_path)[0] == "device"
+    assert cache.choose("auto", gpu, 2000, tmp_path, 2000)[0] == "device"
+    assert cache.choose("auto", gpu, 2001, tmp_path, 2001)[0] == "off"
+    assert cache.choose("device", gpu, 7999, tmp_path, 7999)[0] == "device"
     with pytest.raises(InputError, match="GiB of the GPU are free"):
-        cache.choose("device", gpu, 8001, tmp_path)
+        cache.choose("device", gpu, 8001, tmp_path, 8001)
     with pytest.raises(InputError, match="--cache device keeps the data on a GPU"):
-        cache.choose("device", CPU, 1, tmp_path)
+        cache.choose("device", CPU, 1, tmp_path, 1)
+
+
+def test_a_full_disk_is_no_obstacle_to_what_is_there(data, tmp_path, monkeypatch):
+    sizes = survey(data, "train").sizes
+    assert not cache.is_cached(tmp_path, data, "train", sizes)
+    opened(data, tmp_path)
+    assert cache.is_cached(tmp_path, data, "train", sizes)
+    disk_with(monkeypatch, 0)
+    monkeypatch.setattr(os, "utime", never_allowed)  # a folder that can only be read
+    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+
+
+def never_allowed(*_):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_what_another_process_writes_is_not_cleared(data, tmp_path, capsys):
+    opened(data, tmp_path)
+    (path,) = files(tmp_path)
+    path.with_name(path.name + ".tmp").write_bytes(b"half")
+    with cache.lock(path):
+        program.main(["--cache_path", str(tmp_path), "--clear", "all"])
+    assert "in use" in capsys.readouterr().out
+    assert path.exists()
+    program.main(["--cache_path", str(tmp_path), "--clear", "all"])
+    assert not list(tmp_path.glob("*.pixels")) + list(tmp_path.glob("*.tmp"))
+
+
+def test_files_of_another_version_are_cleared_too(tmp_path, capsys):
+    (tmp_path / "camvid-train-0.pixels").write_bytes(b"pixels00 and so on")
+    program.main(["--cache_path", str(tmp_path)])
+    assert "unknown" in capsys.readouterr().out
+    program.main(["--cache_path", str(tmp_path), "--clear", "stale"])
+    assert files(tmp_path) == []
 
 
 def test_num_bytes_counts_three_colours_and_a_label():
@@ -252,7 +287,7 @@ def test_the_program_lists_and_clears(data, tmp_path, capsys):
     program.main(where)
     assert "gone" in capsys.readouterr().out
     program.main([*where, "--clear", "stale"])
-    assert "1 of 2 files removed" in capsys.readouterr().out
+    assert "1 files removed" in capsys.readouterr().out
     assert [path.name.split("-")[1] for path in files(folder)] == ["train"]
     save(data.split("train")[0].image, np.zeros((24, 32, 3), np.uint8))
     program.main(where)

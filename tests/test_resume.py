@@ -19,10 +19,12 @@ import baseline
 import options
 from helpers.errors import InputError
 from helpers.stopping import StopSignals
-from learning import checkpoint, learner
+from learning import checkpoint, keyed, learner
+from learning.datasets import open_dataset
 from learning.guard import NonFinite
 from learning.metrics import EpochMetrics
 from learning.models import build_model
+from learning.optim import build_optimizer, load_optimizer
 
 ROOT = Path(options.__file__).parent
 NUM_KILLS = 20
@@ -402,11 +404,120 @@ def test_a_run_that_explodes_says_where_and_can_be_replayed(data, tmp_path, caps
     assert stored["files"][0] in out
 
 
+def step_samples(data, step):
+    """The images of a step of epoch 0 of a run with seed 1 and batch size 2."""
+    samples = open_dataset("camvid", data).split("train")
+    return [samples[draw] for draw in keyed.draw_order(1, 0, len(samples), 2)[step]]
+
+
+def test_a_replay_of_other_images_is_refused(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1, "--seed", 1) == 0
+    state = checkpoint.load(run / "checkpoint.pth.tar")
+    checkpoint.save(state | {"epoch": 0, "step": 1, "files": ["a.png", "b.png"]}, run / "nonfinite.pth.tar")
+    assert run_baseline("--replay", run / "nonfinite.pth.tar", "--device", "cpu") == 2
+    assert "are not those of the data" in capsys.readouterr().err
+    assert run_baseline("--replay", run / "nonfinite.pth.tar", "--predict") == 2
+
+
+def test_a_first_step_that_is_left_out_leaves_no_trace():
+    """torch makes the momentum in the first step, and leaves it undefined where that step is left out."""
+    good = [batch(1), batch(2)]
+    bad = broken(good[0][0]), good[0][1]
+    models = [build_model("UNet", CLASSES, "group", 0) for _ in range(2)]
+    for model, batches in zip(models, (good, [bad, *good]), strict=True):
+        training, metrics = training_of(model, tolerated=2), EpochMetrics(CLASSES, "cpu")
+        training.optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+        learner.train_epoch(training, batches, metrics, 0, lambda *_: None)
+        assert metrics.mean_loss() > 0, "what was left out does not count"
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_momentum_follows_the_memory_format_of_its_weights():
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last))
+    model = torch.nn.ParameterList([weight])
+    optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+    state = optimizer.state_dict()
+    state["state"][0]["momentum_buffer"] = torch.randn(4, 3, 2, 2)
+    load_optimizer(optimizer, state)
+    buffer = optimizer.state[weight]["momentum_buffer"]
+    assert buffer.stride() == weight.stride()
+    assert torch.equal(buffer, state["state"][0]["momentum_buffer"])
+
+
+def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, tmp_path):
+    code = (
+        "import sys, baseline\n"
+        "def fail(*_):\n    raise ValueError('unexpected')\n"
+        "baseline.after_each = lambda *_: fail\n"
+        "baseline.main(sys.argv[1:])"
+    )
+    words = ["--save_path", tmp_path / "run", "--dataset", "camvid", "--dataset_path", data, *SMALL, "--num_workers", 2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "ValueError: unexpected" in done.stderr
+
+
+def test_a_stop_in_the_last_validation_is_heard(whole, data, tmp_path, monkeypatch):
+    original = baseline.diagnose
+
+    def diagnose(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(*args)
+
+    monkeypatch.setattr(baseline, "diagnose", diagnose)
+    assert train(tmp_path / "run", data, "--epochs", 1) == 143
+
+
+def test_the_damaged_checkpoint_does_not_replace_the_good_one(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 2, "--seed", 1) == 0
+    path = run / "checkpoint.pth.tar"
+    path.write_bytes(path.read_bytes()[:-5000])
+    StopAt(monkeypatch, 1)
+    assert resume(run) == 143
+    for name in ("checkpoint.pth.tar", "checkpoint_previous.pth.tar"):
+        checkpoint.load(run / name)
+    assert (run / "checkpoint_damaged.pth.tar").exists()
+
+
+def test_damaged_best_weights_are_as_good_as_none(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1) == 0
+    (run / "best_weights.pth.tar").write_bytes(b"damaged")
+    assert resume(run) == 2
+    assert resume(run, "--epochs", 2) == 0
+    assert "counts as the best so far" in capsys.readouterr().err
+
+
+def test_a_log_that_was_lost_is_written_again(data, tmp_path):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1) == 0
+    log = (run / "log_epoch.csv").read_text()
+    (run / "log_epoch.csv").unlink()
+    assert resume(run) == 0
+    assert (run / "log_epoch.csv").read_text() == log
+
+
+def test_the_line_of_a_job_script_works_every_time(data, tmp_path, monkeypatch):
+    """With a relative path to weights, and another checkpoint to begin with."""
+    torch.save(build_model("UNet", 11, "batch", 5).state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert train(tmp_path / "run", data, "--epochs", 1, "--resume", "--pretrained", "weights.pth") == 0
+    for epochs in (2, 3):
+        words = ("--epochs", epochs, "--weights", tmp_path / "run" / "checkpoint.pth.tar", "--resume")
+        assert run_baseline("--save_path", tmp_path / "other", "--device", "cpu", *words) == 0
+
+
 def test_a_step_that_was_fine_replays_as_fine(data, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(run, data, "--epochs", 1, "--seed", 1) == 0
     state = checkpoint.load(run / "checkpoint.pth.tar")
-    checkpoint.save(state | {"epoch": 0, "step": 1, "files": ["a.png"]}, run / "nonfinite.pth.tar")
+    names = [sample.image.name for sample in step_samples(data, 1)]
+    checkpoint.save(state | {"epoch": 0, "step": 1, "files": names}, run / "nonfinite.pth.tar")
     assert run_baseline("--replay", run / "nonfinite.pth.tar", "--device", "cpu") == 0
     assert "did not happen again" in capsys.readouterr().out
     assert run_baseline("--replay", run / "best_weights.pth.tar", "--device", "cpu") == 2

@@ -33,7 +33,7 @@ _MINUTES = 9
 _GRACE = 45  # seconds that a part may overrun its share before it is ended
 VARIANTS = (
     *("ours", "tutorial", "blocks", "cache_off", "cache_disk", "cache_device", "float32", "bf16", "fp16"),
-    *("contiguous", "compile", "compile_blocks"),
+    *("contiguous", "compile"),
 )
 
 

@@ -21,25 +21,50 @@ def main(argv=None):
     if args.cache_path and not folder.is_dir():
         raise InputError(f"--cache_path {folder}: there is no such folder")
     files = sorted(folder.glob(f"*{cache.SUFFIX}")) if folder.is_dir() else []
-    entries = [(path, cache.read_header(path)) for path in files]
-    entries = [(path, about, state_of(path, about, cache)) for path, about in entries if about is not None]
+    entries = [(path, about, state_of(about, cache)) for path in files for about in [cache.read_header(path)]]
     if args.clear:
         chosen = [path for path, _, state in entries if args.clear == "all" or state != "valid"]
-        left_behind = sorted(folder.glob(f"*{cache.SUFFIX}.tmp"))  # by runs that were killed while they wrote
-        freed = sum(remove(path) for path in [*chosen, *left_behind])
-        print(f"{len(chosen)} of {len(entries)} files removed from {folder}, {freed / 2**30:.2f} GiB freed")
-        return
-    if not entries:
+        clear(folder, chosen, cache)
+    elif entries:
+        show(folder, entries)
+    else:
         print(f"the cache in {folder} is empty")
-        return
+
+
+def show(folder, entries):
+    """Print a line for each (Path, header or None, state)."""
     print(f"{'data set':<10} {'split':<6} {'images':>6} {'GiB':>7}  {'last used':<16}  {'state':<8}  folder")
     for path, about, state in entries:
+        about = about or {"dataset": "?", "split": "?", "sizes": [], "root": path.name}
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
         size = path.stat().st_size / 2**30
         row = f"{about['dataset']:<10} {about['split']:<6} {len(about['sizes']):>6} {size:>7.2f}"
         print(f"{row}  {used:<16}  {state:<8}  {about['root']}")
     total = sum(path.stat().st_size for path, _, _ in entries) / 2**30
     print(f"{total:.2f} GiB in {folder}; remove them with: python -m tools.cache --clear all (or: --clear stale)")
+
+
+def clear(folder, chosen, cache):
+    """Remove files, and what killed runs left half written; but nothing that a process is writing now.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    names = {path.name for path in chosen} | {
+        path.name.removesuffix(".tmp") for path in folder.glob(f"*{cache.SUFFIX}.tmp")
+    }
+    freed, kept = 0, []
+    for name in sorted(names):
+        with cache.lock(folder / name, wait=False) as free:
+            if not free:
+                kept.append(name)
+                continue
+            for path in (folder / name, folder / f"{name}.tmp"):
+                if path.exists() and (path in chosen or path.suffix == ".tmp"):
+                    freed += remove(path)
+    print(f"{len(chosen) - len(kept)} files removed from {folder}, {freed / 2**30:.2f} GiB freed")
+    if kept:
+        print(f"in use, and so still there: {', '.join(kept)}")
 
 
 def parse(argv):
@@ -51,25 +76,25 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def state_of(path, about, cache):
+def state_of(about, cache):
     """str: "valid", "changed" where a source has another size or time stamp than it had, "gone" where one is missing.
 
     Args:
-        path: Path of a cache file.
-        about: its header, as `learning.cache.describe` made it.
+        about: header of a cache file, as `learning.cache.describe` made it; None ("unknown") for one of another version.
         cache: the module `learning.cache`.
     """
+    if about is None:
+        return "unknown"
     with suppress(OSError):
         return "valid" if all(cache.source_state(source[0]) == source for source in about["sources"]) else "changed"
     return "gone"
 
 
 def remove(path):
-    """int: bytes that the removal of a cache file and its lock freed."""
+    """int: bytes that the removal of a file freed."""
     size = path.stat().st_size
     try:
         path.unlink()
-        path.with_name(path.name + ".lock").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot remove {path}: {error.strerror}") from None
     return size

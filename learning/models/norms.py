@@ -101,15 +101,16 @@ def statistics_kept(module):
     norms = [child for child in module.modules() if getattr(child, "momentum", None) is not None]
     kept = [(norm, norm.momentum, getattr(norm, "num_batches_tracked", None)) for norm in norms]
     try:
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = (
-                0.0,
-                None,
-            )  # no share for the new statistics, and nothing to count in
+        for norm, _, count in kept:
+            norm.momentum = 0.0  # no share for the new statistics
+            if count is not None:
+                norm.num_batches_tracked = count.clone()  # what is counted there is thrown away
         yield
     finally:
         for norm, momentum, count in kept:
-            norm.momentum, norm.num_batches_tracked = momentum, count
+            norm.momentum = momentum
+            if count is not None:
+                norm.num_batches_tracked = count
 
 
 def num_groups(channels, most=32):

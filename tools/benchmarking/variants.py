@@ -39,7 +39,6 @@ VARIANTS = {
     "fp16": Variant("--amp fp16", ("--amp", "fp16")),
     "contiguous": Variant("--no-channels_last", ("--no-channels_last",)),
     "compile": Variant("--compile", ("--compile",)),
-    "compile_blocks": Variant("--compile --checkpoint_blocks", ("--compile", "--checkpoint_blocks")),
 }
 
 
