@@ -8,7 +8,8 @@ from helpers import runlog
 from helpers.errors import InputError
 from learning import augment, checkpoint, inference
 from learning.datasets import DATASETS
-from learning.models import build_model
+from learning.models import MODELS, build_model
+from learning.models.norms import NORMS
 
 
 class Predictor:
@@ -26,6 +27,8 @@ class Predictor:
             raise InputError(
                 f"{path} does not say with which options it was trained, and there is no options.json beside it"
             )
+        if stored.get("dataset") not in DATASETS or stored.get("model") not in MODELS or stored.get("norm") not in NORMS:
+            raise InputError(f"{path} was trained with a data set, model or norm that this version does not know")
         self.labels = DATASETS[stored["dataset"]].LABELS
         self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
         self.device = torch.device(device)
