@@ -27,7 +27,11 @@ class Predictor:
             raise InputError(
                 f"{path} does not say with which options it was trained, and there is no options.json beside it"
             )
-        if stored.get("dataset") not in DATASETS or stored.get("model") not in MODELS or stored.get("norm") not in NORMS:
+        if (
+            stored.get("dataset") not in DATASETS
+            or stored.get("model") not in MODELS
+            or stored.get("norm") not in NORMS
+        ):
             raise InputError(f"{path} was trained with a data set, model or norm that this version does not know")
         self.labels = DATASETS[stored["dataset"]].LABELS
         self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
