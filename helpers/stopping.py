@@ -20,7 +20,8 @@ class Stopped(Exception):
 class StopSignals:
     """Context in which the first SIGTERM or Ctrl-C is noted in `number` (0 before); a second one acts at once, as always.
 
-    Outside the main thread, where Python takes no signals, it notes nothing.
+    A signal that is ignored stays so, as Ctrl-C is for what a shell runs in the background. Outside the main thread, where
+    Python takes no signals, nothing is noted.
     """
 
     def __init__(self):
@@ -28,7 +29,8 @@ class StopSignals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._note) for each in (signal.SIGTERM, signal.SIGINT)}
+            heard = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) is not signal.SIG_IGN]
+            self._previous = {each: signal.signal(each, self._note) for each in heard}
         return self
 
     def __exit__(self, *_):

@@ -46,6 +46,14 @@ def resume(run, *words):
     return run_baseline("--save_path", run, "--resume", "--device", "cpu", *words)
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Also where the tests run in the background, for which shells ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return make_camvid(tmp_path_factory.mktemp("resume") / "data", (("train", 8), ("val", 3)))
@@ -144,6 +152,14 @@ def test_resume_starts_what_is_not_there(data, tmp_path, capsys):
     assert train(run, data, "--epochs", 2, "--seed", 1, "--resume") == 0
     assert "resumed   after 1 epochs and 0 steps" in capsys.readouterr().out
     assert resume(run) == 0, "a finished run stays finished"
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signals.number == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 # ---------------------------------------------------------------------------------------------- kills
