@@ -49,16 +49,6 @@ def main(argv=None):
             raise
         print(f"\nstopped; continue with: python baseline.py {run.continuation}", file=sys.stderr)
         return 130
-    finally:
-        if distributed_was_started():
-            from learning import distributed
-
-            distributed.stop()
-
-
-def distributed_was_started():
-    """Whether there may be other processes to part from, without importing torch to find out."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def train(args, data, surveys, run):
@@ -92,6 +82,7 @@ def train(args, data, surveys, run):
             checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
             predict_split(args, data, "val", parts, run)
             print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
+    distributed.stop()
 
 
 def train_and_validate(args, data, run, parts, keeper, clock, done):
@@ -207,13 +198,14 @@ def predict(args, data, run):
     parts = Parts(args, data, {})
     path = Path(args.weights) if args.weights else run.best
     if not distributed.is_main():
-        return
+        return distributed.stop()
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
     checkpoint.load_weights(parts.model, checkpoint.load(path), path, architecture)
     run.create()
     for split in ("val", "test"):
         if split in data.splits:
             predict_split(args, data, split, parts, run)
+    distributed.stop()
 
 
 def predict_split(args, data, split, parts, run):
