@@ -140,6 +140,7 @@ def test_torchrun_trains_validates_and_predicts_as_one_process_does(data, tmp_pa
     assert len(list((tmp_path / "two" / "results_val").iterdir())) == 5
 
 
+@pytest.mark.slow
 def test_validation_counts_every_pixel_once_for_any_number_of_processes(data, tmp_path):
     """The same weights (nothing moves), validated by one, two and three processes: the same mIoU to the last digit."""
     logs = []
@@ -177,6 +178,7 @@ def test_a_damaged_image_ends_every_process_with_its_name(tmp_path):
     assert time.monotonic() - began < 100
 
 
+@pytest.mark.slow
 def test_sigterm_to_torchrun_saves_and_the_run_goes_on(data, tmp_path):
     run = tmp_path / "run"
     words = ("--epochs", 40, "--seed", 3, "--resume", "--save_minutes", 1e-9)

@@ -95,7 +95,9 @@ class StopAt:
 
 
 # 4 steps and 2 validation batches an epoch: the first step, within, the last step, in validation, in the second epoch
-@pytest.mark.parametrize("reports", [1, 3, 4, 5, 6, 9, 18])
+@pytest.mark.parametrize(
+    "reports", [3, 5, *(pytest.param(reports, marks=pytest.mark.slow) for reports in (1, 4, 6, 9, 18))]
+)
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(whole, data, tmp_path, monkeypatch, capsys, reports):
     StopAt(monkeypatch, reports)
     run = tmp_path / "run"
