@@ -8,10 +8,15 @@ SMALL = ["--model", "UNet", "--train_size", "64", "--crop_size", "64", "--test_s
 SMALL += ["--num_workers", "0", "--device", "cpu"]
 
 
+def small_run(folder, dataset, *words, name="camvid"):
+    """list of str: the words of a small training run."""
+    where = ["--save_path", folder, "--dataset", name, "--dataset_path", dataset]
+    return list(map(str, [*where, *SMALL, *words]))
+
+
 def train(folder, dataset, *words, name="camvid"):
     """Exit status of a small training run of baseline.py."""
-    where = ["--save_path", str(folder), "--dataset", name, "--dataset_path", str(dataset)]
-    return exit_status("baseline.py", baseline.main, [*where, *SMALL, *map(str, words)])
+    return exit_status("baseline.py", baseline.main, small_run(folder, dataset, *words, name=name))
 
 
 def run_baseline(*words):

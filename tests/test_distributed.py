@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from commands import SMALL, train
+from commands import small_run, train
 from steps import CLASSES, batch, training_of, without_dropout
 from tiny import make_camvid
 
@@ -104,20 +104,10 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate):
 def launch(run, data, *words, processes=2, restarts=0):
     """torchrun of baseline.py."""
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
-    line += [
-        "--max_restarts",
-        restarts,
-        "baseline.py",
-        "--save_path",
-        run,
-        "--dataset",
-        "camvid",
-        "--dataset_path",
-        data,
-    ]
+    line += ["--max_restarts", restarts, "baseline.py", *small_run(run, data, *words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "GLOO_SOCKET_IFNAME": "lo"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(list(map(str, [*line, *SMALL, *words])), cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(list(map(str, line)), cwd=ROOT, env=environment, **pipes)
 
 
 def rows(run):

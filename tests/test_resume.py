@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import SMALL, run_baseline, train
+from commands import SMALL, run_baseline, small_run, train
 from steps import CLASSES, batch, training_of
 from tiny import make_camvid
 
@@ -168,22 +168,9 @@ def test_what_is_ignored_stays_ignored():
 
 
 def start(run, data, *words):
-    line = [
-        sys.executable,
-        "baseline.py",
-        "--save_path",
-        run,
-        "--dataset",
-        "camvid",
-        "--dataset_path",
-        data,
-        *SMALL,
-        *words,
-    ]
+    line = [sys.executable, "baseline.py", *small_run(run, data, *words)]
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(
-        list(map(str, line)), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def wait_for(path, process, changed_since=None):
@@ -218,20 +205,9 @@ def test_sigterm_to_the_whole_group_of_processes_is_polite(data, tmp_path, whole
     """As a job scheduler sends it: the loader's workers get it as well."""
     run = tmp_path / "run"
     words = ("--epochs", 3, "--seed", 4, "--cutmix", "--copyblob", "--num_workers", 2, "--save_minutes", 1e-9)
-    line = [
-        sys.executable,
-        "baseline.py",
-        "--save_path",
-        run,
-        "--dataset",
-        "camvid",
-        "--dataset_path",
-        data,
-        *SMALL,
-        *words,
-    ]
+    line = [sys.executable, "baseline.py", *small_run(run, data, *words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(list(map(str, line)), cwd=ROOT, start_new_session=True, **pipes)
+    process = subprocess.Popen(line, cwd=ROOT, start_new_session=True, **pipes)
     wait_for(run / "checkpoint.pth.tar", process)
     os.killpg(process.pid, signal.SIGTERM)
     output = process.communicate()[0].decode()
