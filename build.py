@@ -45,6 +45,8 @@ def prepare(argv):
         if args.predict or not args.override:
             options.refuse_changes(args, typed & set(fixed), stored)
         args.weights = str(source) if source and not args.replay else None
+    else:
+        options.check(args)  # --resume of a run that is not there starts it
     check_run_folder(args, run)
 
     data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")

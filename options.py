@@ -241,8 +241,8 @@ def parse(argv=None, stored=None):
     for name, value in kept.items():
         check_stored(actions[name], value)
     args = argparse.Namespace(**({name: action.default for name, action in actions.items()} | kept | typed))
-    # What --predict and --weights leave open is known only with the run's own options.
-    check(args, combinations=stored is not None or not (args.predict or args.weights))
+    # What --predict, --weights and --resume leave open is known only with the run's own options.
+    check(args, combinations=stored is not None or not (args.predict or args.weights or args.resume))
     return args, frozenset(typed)
 
 

@@ -325,6 +325,15 @@ def test_what_may_change_on_the_way_and_what_may_not(data, tmp_path, capsys):
     assert len(checkpoint.load(run / "checkpoint.pth.tar")["overrides"]) == 1
 
 
+def test_combinations_are_judged_by_all_options_of_the_run(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1, "--resume", "--compile", "--checkpoint_blocks") == 2
+    assert "leave out --checkpoint_blocks" in capsys.readouterr().err
+    assert not run.exists()
+    assert train(run, data, "--epochs", 3, "--warmup_epochs", 2) == 0
+    assert resume(run, "--warmup_epochs", 2) == 0, "and --epochs 3 is the run's"
+
+
 def test_other_data_need_override(tmp_path, capsys):
     data, run = make_camvid(tmp_path / "data"), tmp_path / "run"
     assert train(run, data, "--epochs", 1) == 0
