@@ -128,6 +128,7 @@ class Parts:
         compute.set_determinism(args.deterministic)
         self.device = pick_device(args.device)
         distributed.start(self.device)
+        args.seed = distributed.agree(args.seed)  # where nobody typed one, each process has drawn its own
         if args.batch_size % distributed.size():
             raise InputError(
                 f"--batch_size {args.batch_size} is for all {distributed.size()} processes together, "

@@ -18,8 +18,9 @@ from PIL import Image
 
 import options
 from helpers import scores
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
+from helpers.parsing import Parser
 from helpers.runlog import read_options, write_text
 from learning.datasets import DATASETS, open_dataset
 

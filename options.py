@@ -4,7 +4,8 @@ import argparse
 import math
 import re
 
-from helpers.errors import InputError, Parser
+from helpers.errors import InputError
+from helpers.parsing import Help, Parser, Size, Switch
 
 MODELS = ("DeepLabv3_resnet50", "DeepLabv3_resnet101", "UNet")
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
@@ -24,49 +25,6 @@ RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoi
 ARCHITECTURE = ("model", "norm", "dataset")
 
 
-class Switch(argparse.Action):
-    """A boolean that takes `--x`, `--no-x` and `--x True|False`."""
-
-    def __init__(self, option_strings, dest, default=False, help=None):
-        names = [*option_strings, *(name.replace("--", "--no-", 1) for name in option_strings)]
-        super().__init__(names, dest, nargs="?", default=default, help=help)
-
-    def __call__(self, parser, namespace, value, option_string=None):
-        words = {None: True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        key = value if value is None else value.lower()
-        if key not in words:
-            parser.error(f"argument {option_string}: {value!r} is neither True nor False")
-        if option_string.startswith("--no-") and value is not None:
-            parser.error(f"argument {option_string}: takes no value")
-        setattr(namespace, self.dest, words[key] is not option_string.startswith("--no-"))
-
-
-class Help(argparse.HelpFormatter):
-    """One spelling an option: `--x` for a switch, `--x H W` for a size; the negations stand in the epilogue."""
-
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=32)
-
-    def _format_action_invocation(self, action):
-        if isinstance(action, Switch):
-            return action.option_strings[0]
-        if isinstance(action, Size):
-            return f"{action.option_strings[0]} H W"
-        return super()._format_action_invocation(action)
-
-
-class Size(argparse.Action):
-    """HEIGHT WIDTH in pixels; one number is a square."""
-
-    def __init__(self, option_strings, dest, default=None, help=None):
-        super().__init__(option_strings, dest, nargs="+", type=int, default=default, help=help)
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if len(values) > 2:
-            parser.error(f"argument {option_string}: got {len(values)} numbers, expected HEIGHT WIDTH or one number")
-        setattr(namespace, self.dest, values if len(values) == 2 else values * 2)
-
-
 def build_parser():
     """The parser of baseline.py's command line.
 
@@ -76,13 +34,18 @@ def build_parser():
     parser = Parser(
         prog="baseline.py",
         description="Train semantic segmentation from scratch on little data, validate, and predict.",
-        epilog="Sizes are height and width in pixels; one number is a square. A switch takes --x, --no-x or --x True|False.",
+        epilog="Sizes are height and width in pixels; one number is a square. A switch takes --x, --no-x or --x True|False. "
+        "@FILE stands for the words of an option file, such as @recipes/NAME.txt.",
         usage="baseline.py [options]",
         formatter_class=Help,
     )
+    for title, add_options in _GROUPS.items():
+        add_options(parser.add_argument_group(title).add_argument)
+    return parser
 
-    run = parser.add_argument_group("run")
-    add = run.add_argument
+
+def _add_run_options(add):
+    """Where a run lives, how it goes on, and what else a command may do with it."""
     add("--save_path", default="./baseline_run", metavar="FOLDER", help="run folder (default: %(default)s)")
     add("--weights", metavar="FILE", help="checkpoint to resume from; with --predict, the weights to predict with")
     add("--resume", action=Switch, help="continue the run in --save_path if there is one, start it otherwise")
@@ -120,8 +83,9 @@ def build_parser():
         help="sanity check: train and validate on the same N images, cropped but not augmented",
     )
 
-    data = parser.add_argument_group("data")
-    add = data.add_argument
+
+def _add_data_options(add):
+    """What is trained on, and how it is shown."""
     add("--dataset", choices=DATASETS, default="minicity", help="data set format (default: %(default)s)")
     add("--dataset_path", metavar="FOLDER", help="its folder (default: ./ and the data set's name)")
     add("--train_size", action=Size, help="image size before scaling (default: minicity 1024 2048, camvid 360 480)")
@@ -157,8 +121,9 @@ def build_parser():
         "--pin_memory", action=Switch, default=True, help="page-locked batches for faster copies to a GPU (default: on)"
     )
 
-    model = parser.add_argument_group("model")
-    add = model.add_argument
+
+def _add_model_options(add):
+    """The network."""
     add("--model", choices=MODELS, default=MODELS[0], help="network, without external weights (default: %(default)s)")
     add(
         "--freeze",
@@ -168,8 +133,9 @@ def build_parser():
     )
     add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
 
-    compute = parser.add_argument_group("compute")
-    add = compute.add_argument
+
+def _add_compute_options(add):
+    """Where and how exactly it is computed."""
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     add(
         "--amp",
@@ -192,8 +158,9 @@ def build_parser():
         help="compute activations twice instead of keeping them: less memory, a third slower",
     )
 
-    training = parser.add_argument_group("training")
-    add = training.add_argument
+
+def _add_training_options(add):
+    """Batches, learning rate, loss."""
     add(
         "--batch_size",
         type=int,
@@ -214,7 +181,15 @@ def build_parser():
     add("--warmup_epochs", type=int, default=0, metavar="N", help="epochs of linear warm-up (default: %(default)s)")
     add("--loss", choices=LOSSES, default="ce", help="cross entropy, class-weighted, or focal (default: %(default)s)")
     add("--focal_gamma", type=float, default=2.0, metavar="G", help="exponent of the focal loss (default: %(default)s)")
-    return parser
+
+
+_GROUPS = {
+    "run": _add_run_options,
+    "data": _add_data_options,
+    "model": _add_model_options,
+    "compute": _add_compute_options,
+    "training": _add_training_options,
+}
 
 
 def parse(argv=None, stored=None):

@@ -1,6 +1,5 @@
 """Mistakes of the user: one line, exit status 2."""
 
-import argparse
 import sys
 
 
@@ -9,17 +8,6 @@ class InputError(ValueError):
 
     Programs print it and exit with status 2. Any other exception is the program's own fault and keeps its traceback.
     """
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake on the command line as an `InputError`: one line, without the usage of fifty options."""
-
-    def __init__(self, **options):
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message):
-        """Raise what programs print and answer with status 2."""
-        raise InputError(f"{message} (see --help)")
 
 
 def exit_status(program, main, argv):

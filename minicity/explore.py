@@ -17,8 +17,9 @@ from matplotlib.patches import Patch
 from PIL import Image
 from tqdm import tqdm
 
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
 from helpers.images import colourise, overlay, read_image, read_instances, read_label
+from helpers.parsing import Parser
 from learning.datasets import DATASETS, open_dataset
 from learning.datasets.survey import survey
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
 from helpers.images import read_size
+from helpers.parsing import Parser
 from minicity.layout import (
     IMAGE,
     IMAGES,

@@ -12,8 +12,9 @@ from functools import partial
 
 from tqdm import tqdm
 
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
 from helpers.images import write_png
+from helpers.parsing import Parser
 from minicity.layout import IMAGES, LABELS, command_options, new_data_set, paths, refuse_existing
 from minicity.scene import draw_scene
 

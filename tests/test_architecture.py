@@ -51,7 +51,8 @@ def test_imports_go_one_way(path):
             "re",
             "helpers.errors",
             "helpers.errors.InputError",
-            "helpers.errors.Parser",
+            "helpers.parsing",
+            *(f"helpers.parsing.{name}" for name in ("Help", "Parser", "Size", "Switch")),
         }
 
 

@@ -1,6 +1,7 @@
 """Two processes on the CPU: the same weights and the same scores as one."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -117,16 +118,18 @@ def rows(run):
 
 def test_torchrun_trains_validates_and_predicts_as_one_process_does(data, tmp_path):
     """Group norm, no mixing, and no dropout in a UNet: the same batches, so the same log up to rounding."""
-    words = ("--epochs", 2, "--seed", 3, "--norm", "group", "--lr_init", 0.001)
+    words = ("--epochs", 2, "--norm", "group", "--lr_init", 0.001)
     process = launch(tmp_path / "two", data, *words)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
+    seed = json.loads((tmp_path / "two" / "options.json").read_text())["options"]["seed"]
+    words += ("--seed", seed)  # nobody typed one: the processes agreed on it
     assert "2 processes" in output
     assert output.count("epoch 0: train loss") == 1, "one process speaks"
     assert train(tmp_path / "one", data, *words) == 0
     for two, one in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
-        assert float(two["train loss"]) == pytest.approx(float(one["train loss"]), rel=1e-4)
-        assert float(two["val loss"]) == pytest.approx(float(one["val loss"]), rel=1e-4)
+        assert float(two["train loss"]) == pytest.approx(float(one["train loss"]), rel=1e-3)
+        assert float(two["val loss"]) == pytest.approx(float(one["val loss"]), rel=1e-3)
     assert len(list((tmp_path / "two" / "results_val").iterdir())) == 5
 
 

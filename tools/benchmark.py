@@ -18,7 +18,8 @@ from importlib import import_module
 from pathlib import Path
 
 import options as program
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
+from helpers.parsing import Parser, Switch
 from tools.benchmarking.measure import Deadline, Goal, goal_table, hardware, one_line, versions
 
 _PROGRAM = "python -m tools.benchmark"
@@ -79,7 +80,7 @@ def parse(argv):
         help=f"begin no further round after that (default: all {_MINUTES}, else none)",
     )
     add("--work_path", metavar="FOLDER", help="keep drawn images and cache here (default: a temporary folder)")
-    add("--as_tutorial", action=program.Switch, help="data, train: the tutorial's way, too, for the ratio")
+    add("--as_tutorial", action=Switch, help="data, train: the tutorial's way, too, for the ratio")
     data = parser.add_argument_group("data, train and predict")
     add = data.add_argument
     add(

@@ -5,7 +5,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
+from helpers.parsing import Parser
 
 
 def main(argv=None):

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from helpers.errors import InputError, Parser, exit_status
+from helpers.errors import InputError, exit_status
+from helpers.parsing import Parser
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
 from learning.datasets.base import Finding, search
