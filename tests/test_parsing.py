@@ -27,4 +27,5 @@ def test_a_bad_option_file_is_answered_in_one_line(tmp_path, content, words):
         recipe.write_text(content)
     with pytest.raises(InputError) as error:
         options.parse([f"@{recipe}"])
-    assert words in str(error.value) and "\n" not in str(error.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
