@@ -53,7 +53,7 @@ def main(argv=None):
 
 def train(args, data, surveys, run):
     """Train, validate after every epoch, keep the best weights, and predict the validation images with them."""
-    from build import Parts
+    from build import Parts, sees_val
     from helpers.runlog import Clock
     from helpers.stopping import StopSignals
     from learning import checkpoint, distributed
@@ -77,7 +77,8 @@ def train(args, data, surveys, run):
             raise InputError(write_fault(args, run, parts, state.epoch, fault)) from None
 
     if distributed.is_main():
-        print(f"best validation mIoU (single scale): {state.best_miou:.4f}. Look at {run.path / 'learning_curve.png'}")
+        score = "mIoU on validation images that were trained on" if sees_val(args) else "best validation mIoU"
+        print(f"{score} (single scale): {state.best_miou:.4f}. Look at {run.path / 'learning_curve.png'}")
         if not args.overfit:
             checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
             predict_split(args, data, "val", parts, run)

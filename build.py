@@ -17,6 +17,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning.datasets import open_dataset
+from learning.datasets.holdout import select
 from learning.datasets.survey import survey
 
 
@@ -49,7 +50,7 @@ def prepare(argv):
         options.check(args)  # --resume of a run that is not there starts it
     check_run_folder(args, run)
 
-    data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
+    data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
     settle(args, data)
     if args.overfit:
         few = data.split("train")[: args.overfit]
@@ -324,6 +325,7 @@ def first_screen(args, data, surveys, run, parts):
     lines = [
         f"device    {parts.device} ({detail})",
         f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
+        *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
         f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
         *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
@@ -336,6 +338,11 @@ def first_screen(args, data, surveys, run, parts):
         f"results   {run.path}",
     ]
     return "\n".join(lines)
+
+
+def sees_val(args):
+    """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
+    return args.train_on == "trainval" and not args.holdout
 
 
 def compute_words(args, parts):

@@ -22,7 +22,7 @@ from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
 from helpers.parsing import Parser
 from helpers.runlog import read_options, write_text
-from learning.datasets import DATASETS, open_dataset
+from learning.datasets import DATASETS, open_as_stored
 
 # Lines of results.txt: the first five are the VIPriors challenge's.
 SUMMARY = {
@@ -91,20 +91,20 @@ def parse(argv):
 
 
 def find_dataset(args, run):
-    """The data set that was typed, else the one in the options of the folder `run`, else minicity in ./minicity.
+    """The data set in the options of the folder `run`, and divided as there, unless another was typed; else ./minicity.
 
     Raises:
         InputError: damaged options.json, no such data set.
     """
     path = run / "options.json"
-    stored = {} if args.dataset and args.dataset_path else read_options(path)
-    name = args.dataset or stored.get("dataset") or "minicity"
-    folder = args.dataset_path or stored.get("dataset_path") or f"./{name}"
-    if name not in tuple(DATASETS) or not isinstance(folder, str):
-        raise InputError(
-            f"{path} is damaged (dataset {name!r}, dataset_path {folder!r}); give --dataset and --dataset_path"
-        )
-    return open_dataset(name, folder)
+    typed = {name: getattr(args, name) for name in ("dataset", "dataset_path") if getattr(args, name)}
+    try:
+        stored = read_options(path)
+    except InputError:
+        if len(typed) < 2:
+            raise
+        stored = {}
+    return open_as_stored(stored | typed, path)
 
 
 def labelled_samples(dataset, split):

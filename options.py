@@ -13,6 +13,7 @@ LOSSES = ("ce", "weighted_ce", "focal")
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
 CACHES = ("auto", "off", "disk", "device")
+TRAIN_ON = ("train", "trainval")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
 PER_COMMAND = (
@@ -88,6 +89,17 @@ def _add_data_options(add):
     """What is trained on, and how it is shown."""
     add("--dataset", choices=DATASETS, default="minicity", help="data set format (default: %(default)s)")
     add("--dataset_path", metavar="FOLDER", help="its folder (default: ./ and the data set's name)")
+    add(
+        "--train_on",
+        choices=TRAIN_ON,
+        default=TRAIN_ON[0],
+        help="trainval: the validation images are trained on, too, and the last weights count (default: %(default)s)",
+    )
+    add(
+        "--holdout",
+        metavar="WHAT",
+        help="validate on part of them instead: tail, the last fifth of every recording, or the name of a recording",
+    )
     add("--train_size", action=Size, help="image size before scaling (default: minicity 1024 2048, camvid 360 480)")
     add("--crop_size", action=Size, help="training crop (default: minicity 768 768, camvid 360 480)")
     add("--test_size", action=Size, help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
@@ -289,9 +301,9 @@ def check(args, combinations=True):
             if not all(math.isfinite(number) and allowed(number) for number in values):
                 shown = " ".join(str(number) for number in values)
                 raise InputError(f"--{name} {shown}: expected {words}")
-    for name in ("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path"):
+    for name in ("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path", "holdout"):
         if getattr(args, name) == "":
-            raise InputError(f"--{name} is empty: name a file or folder, or leave it out")
+            raise InputError(f"--{name} is empty: name something, or leave it out")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
         raise InputError(f"--device {args.device}: expected auto, cpu, cuda, cuda:N or mps")
     for applies, message in _REFUSED:
@@ -330,6 +342,10 @@ _REFUSED = (
     (
         lambda a: a.overfit and (a.cutmix or a.copyblob),
         "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
+    ),
+    (
+        lambda a: a.overfit and a.holdout,
+        "--overfit validates on the images it is trained on: leave out --holdout",
     ),
     (
         lambda a: a.replay and (a.predict or a.resume or a.dry_run),

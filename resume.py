@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import options
+from build import sees_val
 from helpers import runlog
 from helpers.errors import InputError
 from helpers.stopping import Stopped
@@ -117,9 +118,10 @@ class Keeper:
             bool: whether its validation mIoU is the best so far.
         """
         state, miou = self.state, history["miou"][-1]
-        weights = self.parts.model.parameters()
-        is_best = improves(miou, state.best_miou) and all(bool(weight.isfinite().all()) for weight in weights)
-        if is_best:
+        finite = all(bool(weight.isfinite().all()) for weight in self.parts.model.parameters())
+        says_nothing = sees_val(self.args)  # then the last weights are kept
+        is_best = finite and not says_nothing and improves(miou, state.best_miou)
+        if is_best or (finite and says_nothing):
             state.best_miou = miou
             if distributed.is_main():
                 weights = {"epoch": state.epoch, "miou": miou, "model_state_dict": self.parts.model.state_dict()}

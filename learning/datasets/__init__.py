@@ -5,8 +5,10 @@ A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`,
 `DATASETS`.
 """
 
+from helpers.errors import InputError
 from learning.datasets import camvid, minicity
 from learning.datasets.base import open_dataset as _open_dataset
+from learning.datasets.holdout import TRAIN_ON, select
 
 DATASETS = {"minicity": minicity, "camvid": camvid}
 
@@ -21,3 +23,27 @@ def open_dataset(name, root):
         InputError: missing folders, images without label, labels without image, an empty split.
     """
     return _open_dataset(name, DATASETS[name], root)
+
+
+def open_as_stored(stored, source):
+    """The data set of a run, divided into training and validation as the run had it.
+
+    Args:
+        stored: dict of the run's options; what is missing is as options.py has it.
+        source: where they are from, for messages.
+
+    Returns:
+        learning.datasets.base.Dataset
+
+    Raises:
+        InputError: as `open_dataset`; damaged options.
+    """
+    name, holdout = stored.get("dataset") or "minicity", stored.get("holdout")
+    root, train_on = stored.get("dataset_path") or f"./{name}", stored.get("train_on", TRAIN_ON[0])
+    known = name in tuple(DATASETS) and train_on in TRAIN_ON and isinstance(holdout, str | None)
+    if not known or not isinstance(root, str):
+        raise InputError(
+            f"{source} is damaged (dataset {name!r}, dataset_path {root!r}, train_on {train_on!r}, holdout {holdout!r}); "
+            "give --dataset and --dataset_path"
+        )
+    return select(open_dataset(name, root), train_on, holdout)
