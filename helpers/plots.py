@@ -44,6 +44,31 @@ def learning_curve(history, path):
     figure.savefig(path, dpi=120)
 
 
+def differences(rows, path):
+    """Draw the differences of variants to a base: mean, 95 % interval, and a dot a seed.
+
+    Args:
+        rows: dict of name -> (mean, half the interval or nan, list of the seeds' differences), in points of mIoU.
+        path: PNG file.
+    """
+    figure = Figure(figsize=(9, 1.1 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (mean, half, seeds) in enumerate(rows.values()):
+        colour = "#2e7d4f" if mean - half > 0 else "#c0392b" if mean + half < 0 else "#6b7785"
+        axes.plot(seeds, [place] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
+        axes.errorbar(
+            mean, place, xerr=None if math.isnan(half) else half, fmt="D", color=colour, capsize=4, markersize=6
+        )
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(
+        ylim=(len(rows) - 0.4, -0.6), xlabel="points of mIoU against the base (mean, 95 % interval; a dot is a seed)"
+    )
+    axes.grid(alpha=0.25, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
 def sheet(rows, path, width=1600):
     """Save pictures of one size as a grid of about `width` pixels: shrunk, or magnified by a whole number.
 

@@ -1,0 +1,141 @@
+"""Runs of variants, and what their differences say. The programs are stand-ins here, but in one slow test."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from helpers.errors import exit_status
+from tools import ablate
+
+BASELINE = """
+import json, pathlib, sys
+words = sys.argv[1:]
+value = lambda name: words[words.index(name) + 1]
+run = pathlib.Path(value("--save_path"))
+run.mkdir(parents=True, exist_ok=True)
+(run / "words.json").write_text(json.dumps(words))
+miou = 0.5 + 0.01 * int(value("--seed")) + (0.1 + 0.02 * int(value("--seed")) if "--cutmix" in words else 0)
+if "--copyblob" in words:
+    sys.exit(1)
+(run / "log_epoch.csv").write_text(f"epoch,miou\\n0,0.1\\n1,{miou / 2}\\n")
+(run / "log_time.csv").write_text(f"epoch,seconds\\n0,2\\n1,{4 if '--cutmix' in words else 2}\\n")
+(run / "miou").write_text(str(miou))
+print("started", file=open(run / "starts", "a"))
+"""
+EVALUATE = """
+import json, pathlib, sys
+run = pathlib.Path(sys.argv[2]).parent
+(run / "results.json").write_text(json.dumps({"scores": {"mean_class_iou": float((run / "miou").read_text())}}))
+"""
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """Programs that take no time: a run scores 0.5 and a point a seed, --cutmix adds 10 points and 2 a seed."""
+    (tmp_path / "baseline.py").write_text(BASELINE)
+    (tmp_path / "evaluate.py").write_text(EVALUATE)
+    monkeypatch.setattr(ablate, "ROOT", tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    return exit_status("tools.ablate", ablate.main, list(map(str, words)))
+
+
+def test_the_table_holds_means_spreads_and_paired_differences(stand_ins, capsys):
+    folder = stand_ins / "ablation"
+    recipe = stand_ins / "recipe.txt"
+    recipe.write_text("--loss focal\n")
+    words = ("--base", f"@{recipe}", "--epochs", 2, "--save_path", folder, "--seeds", 2)
+    assert run(*words, "--vary", "--cutmix", "--lr_init 0.1") == 0
+    table = (folder / "ablation.md").read_text()
+    assert f"Base: `@{recipe} --epochs 2`" in table
+    assert "| base | 2 | 50.50 | 0.71 |  | 1.00 |  |" in table
+    # Differences 10 and 12 points: mean 11, deviation sqrt(2), half the interval 12.706 * sqrt(2) / sqrt(2).
+    assert "| cutmix | 2 | 61.50 | 2.12 | +11.00 [-1.71, +23.71] | 1.50 | could be chance |" in table
+    assert "| lr_init_0.1 | 2 | 50.50 | 0.71 | +0.00 [+0.00, +0.00] | 1.00 | could be chance |" in table
+    assert table.splitlines()[-1].startswith("mIoU is of")
+    numbers = json.loads((folder / "ablation.json").read_text())["variants"]["cutmix"]
+    assert numbers["runs"]["1"] == pytest.approx({"miou": 0.63, "last_miou": 0.315, "seconds": 6.0, "epochs": 2})
+    assert Image.open(folder / "ablation.png").size[0] > 500
+    typed = json.loads((folder / "cutmix" / "seed_1" / "words.json").read_text())
+    assert typed[:5] == [f"@{recipe}", "--epochs", "2", "--cutmix", "--seed"]
+    assert "[6/6] lr_init_0.1, seed 1: mIoU 0.5100" in capsys.readouterr().out
+
+
+def test_run_again_it_adds_variants_and_seeds_and_repeats_nothing(stand_ins, capsys):
+    folder = stand_ins / "ablation"
+    words = ("--base", "--epochs", 2, "--save_path", folder)
+    assert run(*words, "--seeds", 1, "--vary", "--cutmix") == 0
+    assert "+10.00 |" in (folder / "ablation.md").read_text(), "one seed has no interval"
+    assert run(*words, "--seeds", 2, "--vary", "--hflip False", "--jobs", 2) == 0
+    assert "[6/6]" in capsys.readouterr().out
+    assert "| cutmix | 2 |" in (folder / "ablation.md").read_text()
+    assert (folder / "base" / "seed_0" / "starts").read_text() == "started\n"
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
+    folder = stand_ins / "ablation"
+    assert run("--base", "--epochs", 2, "--vary", "--copyblob", "--cutmix", "--seeds", 1, "--save_path", folder) == 1
+    assert f"copyblob, seed 0: failed: see {folder / 'copyblob' / 'seed_0.log'}" in capsys.readouterr().out
+    table = (folder / "ablation.md").read_text()
+    assert "| copyblob | 0 | failed |" in table
+    assert "| cutmix | 1 |" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--base", "--los", "ce"], "variant base: unrecognized arguments: --los ce"),
+        (["--base", "--epochs", "2", "--vary", "--epochs x"], "variant epochs_x: argument --epochs"),
+        (["--base", "--seed", "2"], "variant base: leave out --seed"),
+        (["--base", "--epochs", "2", "--vary", "--cutmix", "--cutmix"], "there is a variant cutmix already"),
+        (["--base", "--epochs", "2", "--vary", "--loss 'ce"], "No closing quotation"),
+        (["--base", "--epochs", "2", "--seeds", "0"], "--seeds 0"),
+        (["--vary", "--cutmix"], "--base"),
+    ],
+)
+def test_bad_words_are_answered_before_anything_runs(stand_ins, capsys, words, message):
+    assert run(*words, "--save_path", stand_ins / "ablation") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (stand_ins / "ablation").exists()
+
+
+def test_other_folders_are_left_alone(stand_ins, capsys):
+    other = stand_ins / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    assert run("--base", "--epochs", 2, "--save_path", other) == 2
+    assert "is no folder of tools.ablate" in capsys.readouterr().err
+    folder = stand_ins / "ablation"
+    assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 0
+    assert run("--base", "--epochs", 3, "--seeds", 1, "--save_path", folder) == 2
+    assert "another base (--epochs 2)" in capsys.readouterr().err
+    (folder / "ablation.json").write_text("{")
+    assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_the_interval_needs_two_common_seeds():
+    assert ablate.difference({0: 0.1}, {1: 0.2}) == (pytest.approx(math.nan, nan_ok=True),) * 2
+    mean, half = ablate.difference({0: 0.1, 1: 0.5}, {0: 0.2})
+    assert (mean, math.isnan(half)) == (pytest.approx(0.1), True)
+    mean, half = ablate.difference({0: 0.0, 1: 0.0, 2: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
+
+
+@pytest.mark.slow
+def test_real_runs(tmp_path, camvid):
+    words = ["--dataset", "camvid", "--dataset_path", camvid, "--model", "UNet", "--train_size", 64, "--crop_size", 64]
+    words += ["--test_size", 64, "--batch_size", 2, "--epochs", 1, "--num_workers", 0, "--device", "cpu"]
+    line = [sys.executable, "-m", "tools.ablate", "--base", *words, "--vary", "--norm group", "--seeds", 1]
+    line += ["--save_path", tmp_path / "ablation", "--jobs", 2]
+    result = subprocess.run(list(map(str, line)), cwd=ablate.ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "| norm_group | 1 |" in (tmp_path / "ablation" / "ablation.md").read_text()
