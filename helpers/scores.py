@@ -98,7 +98,19 @@ def iou(confusion, scored=None):
     Returns:
         float64 (n,): 0 .. 1; nan for unscored labels and those that neither occur nor are predicted.
     """
-    return _ratio(*pixel_counts(confusion, scored))
+    return iou_of_counts(*pixel_counts(confusion, scored))
+
+
+def iou_of_counts(hits, false_positives, misses):
+    """Intersection over union of counts that were added up already, TP / (TP + FP + FN).
+
+    Args:
+        hits, false_positives, misses: numbers of pixels, of the same shape.
+
+    Returns:
+        float64, of their shape: 0 .. 1; nan where all three are 0.
+    """
+    return _ratio(hits, false_positives, misses)
 
 
 def class_accuracy(confusion, scored=None):

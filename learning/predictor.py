@@ -50,14 +50,29 @@ class Predictor:
         Returns:
             uint8 (H, W): train ids, which index `labels.names` and `labels.palette`.
         """
-        view = augment.whole_view(image.shape[1:])
-        pixels, _ = augment.view_sample(torch.tensor(image), None, view, self.size, self.mean)
         with torch.inference_mode():
-            batch, _ = augment.finish(pixels[None].to(self.device), None, [view], self.mean, self.std)
-            scales = inference.MST_SCALES if mst else (1.0,)
-            scores = inference.image_scores(self.model, batch, scales, mirror=mst)[0]
+            scores = self._scores(image, inference.MST_SCALES if mst else (1.0,), mst)
             classes = inference.to_classes(inference.enlarge(scores, image.shape[1:]))
             return classes.to(torch.uint8).cpu().numpy()
+
+    def probabilities(self, image, scales=(1.0,), mirror=False):
+        """Class probabilities of an image at the size at which the network sees it: softmax of the mean of the logits.
+
+        Args:
+            image: uint8 (3, H, W), RGB, any size.
+            scales, mirror: as for `learning.inference.image_scores`.
+
+        Returns:
+            float32 (C, h, w) on the device.
+        """
+        with torch.inference_mode():
+            return self._scores(image, scales, mirror).softmax(0)
+
+    def _scores(self, image, scales, mirror):
+        view = augment.whole_view(image.shape[1:])
+        pixels, _ = augment.view_sample(torch.tensor(image), None, view, self.size, self.mean)
+        batch, _ = augment.finish(pixels[None].to(self.device), None, [view], self.mean, self.std)
+        return inference.image_scores(self.model, batch, scales, mirror)[0]
 
 
 def load_run(folder, device="cpu"):
