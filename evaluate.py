@@ -18,11 +18,13 @@ from PIL import Image
 
 import options
 from helpers import scores
+from helpers.boundary import FRACTION
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
-from helpers.parsing import Parser
+from helpers.parsing import Parser, Switch
 from helpers.runlog import read_options, write_text
 from learning.datasets import DATASETS, open_as_stored
+from learning.datasets.holdout import recording
 
 # Lines of results.txt: the first five are the VIPriors challenge's.
 SUMMARY = {
@@ -57,12 +59,13 @@ def main(argv=None):
     confusion = sum(confusions)
     found = scores.evaluate(confusion, matches, dataset.labels)
     print_scores(found, has_instances=matches is not None)
+    further = on_request(args, results, dataset, samples, predictions, confusions)
 
     output = Path(args.output) if args.output else results.parent
     about = {"dataset": dataset.name, "dataset_path": str(dataset.root), "split": split, "results": str(results)}
     texts = {
         "results.txt": "".join(f"{name}: {found[key]!r}\n" for name, key in SUMMARY.items()),
-        "results.json": report(about, found, confusion, samples, confusions, dataset.labels),
+        "results.json": report(about, found, further, confusion, samples, confusions, dataset.labels),
     }
     write(output, texts)
     print(f"{len(samples)} {split} images; wrote {' and '.join(str(output / name) for name in texts)}")
@@ -79,6 +82,28 @@ def parse(argv):
     add("--results", metavar="FOLDER", default="./baseline_run/results_val", help="predictions (default: %(default)s)")
     add("--dataset", choices=tuple(DATASETS), help="data set format (default: the run's, else minicity)")
     add("--dataset_path", "--minicity", metavar="FOLDER", help="its folder (default: the run's, else ./ and its name)")
+    add(
+        "--boundary",
+        type=float,
+        nargs="?",
+        const=FRACTION,
+        metavar="FRACTION",
+        help="boundary IoU, too: of what is that near a contour (default: %(const)s of the diagonal)",
+    )
+    add(
+        "--calibration",
+        action=Switch,
+        help="expected calibration error, too, where --save_scores has kept probabilities",
+    )
+    add(
+        "--bootstrap",
+        type=int,
+        nargs="?",
+        const=2000,
+        metavar="N",
+        help="a 95 %% interval of the mean IoU, too, by N draws of images (default: %(const)s)",
+    )
+    add("--blocks", action=Switch, help="with --bootstrap, draw whole recordings, not single images")
     add("--output", metavar="FOLDER", help="where results.txt and results.json go (default: the run folder)")
     args, rest = parser.parse_known_args(argv)
     _, unknown = options.build_parser().parse_known_args(rest)
@@ -87,6 +112,12 @@ def parse(argv):
     if rest:
         flags = " ".join(word.split("=")[0] for word in rest if word.startswith("--"))
         _note(f"options of baseline.py without effect here: {flags}")
+    if args.boundary is not None and not 0 < args.boundary <= 0.5:
+        raise InputError(f"--boundary {args.boundary}: expected a share of the diagonal above 0, up to 0.5")
+    if args.bootstrap is not None and args.bootstrap < 100:
+        raise InputError(f"--bootstrap {args.bootstrap}: expected at least 100 draws")
+    if args.blocks and args.bootstrap is None:
+        raise InputError("--blocks says what --bootstrap draws: type that, too")
     return args
 
 
@@ -268,7 +299,29 @@ def print_scores(found, has_instances):
     print(f"mean accuracy of the classes:          {found['mean_class_accuracy']:.3f}")
 
 
-def report(about, found, confusion, samples, confusions, table):
+def on_request(args, results, dataset, samples, predictions, confusions):
+    """Print the further scores that were asked for.
+
+    Returns:
+        dict: what results.json has of them, by the name of the option.
+    """
+    from helpers import further_scores
+
+    parts = {}
+    if args.boundary is not None:
+        parts["boundary"] = further_scores.boundaries(samples, predictions, dataset, args.boundary)
+    if args.calibration:
+        folder = results.with_name(results.name.replace("results", "scores", 1))
+        parts["calibration"] = further_scores.calibrated(samples, folder, dataset)
+    if args.bootstrap is not None:
+        blocks = [recording(sample.name) for sample in samples] if args.blocks else None
+        parts["bootstrap"] = further_scores.interval(confusions, samples, dataset.labels, args.bootstrap, blocks)
+    for _, lines in parts.values():
+        print("", *lines, sep="\n")
+    return {name: found for name, (found, _) in parts.items()}
+
+
+def report(about, found, further, confusion, samples, confusions, table):
     """str: text of results.json, one line for each part; what is not a number is null.
 
     Per image and class it has the TP, FP and FN pixels, from which the class IoU of any choice of images follows.
@@ -283,6 +336,7 @@ def report(about, found, confusion, samples, confusions, table):
         **about,
         "num_images": len(samples),
         "scores": _null_for_nan(found),
+        **_null_for_nan(further),
         "confusion_matrix": {"labels": [row.name for row in table.rows], "rows_are_truth": confusion.tolist()},
         "images": images,
     }
@@ -292,6 +346,10 @@ def report(about, found, confusion, samples, confusions, table):
 def _null_for_nan(value):
     if isinstance(value, dict):
         return {key: _null_for_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_null_for_nan(part) for part in value]
+    if isinstance(value, str):
+        return value
     return None if math.isnan(value) else value
 
 

@@ -14,9 +14,9 @@ TAIL = "tail"
 GAP = 3  # images between training and a held-out tail that are neither
 
 
-def recording(sample):
-    """str: the recording of an image, its file name up to the first underscore (a CamVid sequence, a Cityscapes city)."""
-    return sample.name.split("_")[0]
+def recording(name):
+    """str: the recording of an image: its name up to the first underscore (a CamVid sequence, a Cityscapes city)."""
+    return name.split("_")[0]
 
 
 def select(dataset, train_on="train", holdout=None):
@@ -44,7 +44,7 @@ def select(dataset, train_on="train", holdout=None):
         return replace(dataset, splits=dataset.splits | {"train": pool})
     recordings = defaultdict(list)
     for sample in sorted(pool, key=lambda sample: sample.name):
-        recordings[recording(sample)].append(sample)
+        recordings[recording(sample.name)].append(sample)
     train, val = [], []
     for name, samples in sorted(recordings.items()):
         if holdout == TAIL:

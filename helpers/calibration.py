@@ -1,0 +1,44 @@
+"""Whether a network is right as often as it says: expected calibration error (Guo et al., ICML 2017, arXiv 1706.04599)."""
+
+import numpy as np
+
+NUM_BINS = 15
+
+
+def bin_pixels(probabilities, truth):
+    """Sort the pixels of an image by the confidence of their class, into `NUM_BINS` bins of equal width.
+
+    Pixels are those of the probabilities; the truth is sampled at their centres.
+
+    Args:
+        probabilities: float (C, h, w).
+        truth: uint8 (H, W), train ids; C and above are left out.
+
+    Returns:
+        float64 (3, NUM_BINS): number of pixels, number of right ones, sum of their confidences.
+    """
+    num_classes, height, width = probabilities.shape
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), truth.shape, strict=True)
+    )
+    truth = truth[rows][:, columns]
+    classes, confidence = probabilities.argmax(0), probabilities.max(0)
+    valid = truth < num_classes
+    confidence = np.clip(confidence[valid].astype(np.float64), 0, 1)
+    right = (classes == truth)[valid]
+    # Bin k holds the confidences above k / NUM_BINS, up to (k + 1) / NUM_BINS.
+    index = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
+    return np.stack([np.bincount(index, weights, NUM_BINS) for weights in (np.ones(len(index)), right, confidence)])
+
+
+def expected_calibration_error(bins):
+    """The mean over pixels of |share that is right - mean confidence| of their bin.
+
+    Args:
+        bins: float64 (3, NUM_BINS), sums of what `bin_pixels` returns.
+
+    Returns:
+        float: 0 .. 1; nan without pixels.
+    """
+    number, right, confidence = bins
+    return float(np.abs(right - confidence).sum() / number.sum()) if number.sum() else float("nan")
