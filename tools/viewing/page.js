@@ -1,0 +1,287 @@
+"use strict";
+// The address says what is shown: #class=Car&sort=best&left=input. Every text goes in as text, never as HTML.
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const data = read("data"), pictures = read("pictures");
+const KINDS = { input: "Input", truth: "Truth", prediction: "Prediction", errors: "Errors" };
+const kinds = data.scored ? Object.keys(KINDS) : ["input", "prediction"];
+const usual = { class: "", truth: "", predicted: "", sort: data.scored ? "worst" : "name", left: data.scored ? "truth" : "input",
+  right: "prediction", blend: "", image: "", cut: "50" };
+const sorts = data.scored ? { worst: "worst first", best: "best first", name: "by name" } : { name: "by name" };
+const byName = new Map(data.images.map((image) => [image.name, image]));
+const percent = (value) => (value === null || Number.isNaN(value) ? "n/a" : `${(100 * value).toFixed(1)} %`);
+
+/** A new element: its properties, then its children (elements or strings). */
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function readAddress() {
+  const found = { ...usual };
+  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) if (key in usual) found[key] = value;
+  if (!data.classes.includes(found.class)) found.class = "";
+  if (!data.classes.includes(found.truth) || !data.columns.includes(found.predicted)) found.truth = found.predicted = "";
+  if (!(found.sort in sorts)) found.sort = usual.sort;
+  for (const side of ["left", "right"]) if (!kinds.includes(found[side])) found[side] = usual[side];
+  if (!byName.has(found.image)) found.image = "";
+  if (!(Number(found.cut) >= 0 && Number(found.cut) <= 100)) found.cut = usual.cut;
+  return found;
+}
+
+let state = readAddress();
+
+function go(change) {
+  const next = { ...state, ...change };
+  const words = new URLSearchParams(Object.entries(next).filter(([key, value]) => value !== usual[key]));
+  location.hash = words.toString() || `sort=${usual.sort}`; // "#" alone would jump to the top
+}
+
+// Scores of one image, from its counts.
+function classIou(image, index) {
+  const [tp, fp, fn] = [image.tp[index], image.fp[index], image.fn[index]];
+  return tp + fp + fn > 0 ? tp / (tp + fp + fn) : NaN;
+}
+
+function pairPixels(image) {
+  const truth = data.classes.indexOf(state.truth), predicted = data.columns.indexOf(state.predicted);
+  const pair = image.pairs.find(([t, p]) => t === truth && p === predicted);
+  return pair ? pair[2] : 0;
+}
+
+/** The images to show, in order; low numbers come first where the worst do. */
+function chosen() {
+  const index = data.classes.indexOf(state.class);
+  let images = data.images;
+  let rank = (image) => image.miou ?? 2;
+  if (state.truth) {
+    images = images.filter((image) => pairPixels(image) > 0);
+    rank = (image) => -pairPixels(image);
+  } else if (index >= 0) {
+    images = images.filter((image) => image.present.includes(index));
+    if (data.scored) rank = (image) => classIou(image, index);
+  }
+  const sign = state.sort === "best" ? -1 : 1;
+  const byText = (a, b) => (a.name < b.name ? -1 : 1);
+  const order = state.sort === "name" ? byText : (a, b) => sign * (rank(a) - rank(b)) || byText(a, b);
+  return [...images].sort(order);
+}
+
+// The stage: two halves of layers, and a slider over them that moves the edge between them.
+function source(image, kind, full) {
+  if (full && image.full) return `${data.folder}/${encodeURIComponent(image.name + "_" + kind + data.suffixes[kind])}`;
+  return pictures[image.index][kind];
+}
+
+function layers(image, kind, full) {
+  const layer = (name, classes) => {
+    const element = make("img", { className: classes, alt: `${KINDS[name]} of ${image.name}`, decoding: "async", draggable: false });
+    element.onerror = () => {
+      element.onerror = null;
+      element.src = source(image, name, false);
+      document.querySelectorAll(".missing-full").forEach((note) => { note.hidden = false; });
+    };
+    element.src = source(image, name, full);
+    return element;
+  };
+  if (kind === "input") return [layer("input", "")];
+  if (kind === "errors") return [layer("input", "faded"), layer("errors", "map")];
+  return state.blend ? [layer("input", ""), layer(kind, "map blended")] : [layer(kind, "map")];
+}
+
+function fill(stage, image, full) {
+  const [left, right] = stage.querySelectorAll(".half");
+  left.replaceChildren(...layers(image, state.left, full));
+  right.replaceChildren(...layers(image, state.right, full));
+  stage.querySelector(".tag.left").textContent = KINDS[state.left];
+  stage.querySelector(".tag.right").textContent = KINDS[state.right];
+  const range = stage.querySelector("input");
+  range.setAttribute("aria-label", `${image.name}: wipe from ${KINDS[state.left]} to ${KINDS[state.right]}`);
+  wipe(stage, range.value);
+}
+
+function wipe(stage, value) {
+  stage.style.setProperty("--cut", `${value}%`);
+  stage.querySelector("input").setAttribute("aria-valuetext", `${Math.round(value)} % ${KINDS[state.left]}, the rest ${KINDS[state.right]}`);
+}
+
+function makeStage(image) {
+  const range = make("input", { type: "range", min: "0", max: "100", step: "1" });
+  range.value = state.cut;
+  const stage = make("div", { className: "stage" }, make("div", { className: "half" }), make("div", { className: "half" }),
+    make("div", { className: "handle" }), make("span", { className: "tag left" }), make("span", { className: "tag right" }), range);
+  stage.style.aspectRatio = `${image.size[1]} / ${image.size[0]}`;
+  range.addEventListener("input", () => wipe(stage, range.value));
+  return stage;
+}
+
+function worstPairs(image) {
+  const total = data.scored && image.tp.reduce((sum, tp, index) => sum + tp + image.fn[index], 0);
+  return image.pairs.slice(0, 3).map(([truth, predicted, pixels]) =>
+    `${data.classes[truth]} taken for ${data.columns[predicted]} ${percent(pixels / total)}`).join(" · ");
+}
+
+function scoreText(image) {
+  if (!data.scored) return "";
+  if (state.class) return `IoU ${percent(classIou(image, data.classes.indexOf(state.class)))}`;
+  if (state.truth) return `${pairPixels(image).toLocaleString("en")} pixels`;
+  return `mIoU ${percent(image.miou)}`;
+}
+
+const cards = new Map();
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    fill(target, byName.get(target.dataset.name), false);
+  }
+}, { rootMargin: "600px" });
+
+function card(image) {
+  if (!cards.has(image.name)) {
+    const stage = makeStage(image);
+    stage.dataset.name = image.name;
+    const enlarge = make("button", { type: "button", textContent: "Enlarge", onclick: () => go({ image: image.name, cut: stage.querySelector("input").value }) });
+    enlarge.setAttribute("aria-label", `Enlarge ${image.name}`);
+    stage.addEventListener("dblclick", () => enlarge.click());
+    const text = make("div", { className: "text" }, make("h3", { textContent: image.name }), make("span", { className: "score" }),
+      make("p", { textContent: worstPairs(image) }), enlarge);
+    cards.set(image.name, make("article", { className: "card" }, stage, text));
+  }
+  return cards.get(image.name);
+}
+
+function showCards() {
+  const images = chosen();
+  document.getElementById("cards").replaceChildren(...images.map(card));
+  for (const image of images) {
+    const element = card(image);
+    element.querySelector(".score").textContent = scoreText(image);
+    const stage = element.querySelector(".stage");
+    near.unobserve(stage);
+    near.observe(stage);
+  }
+  const what = state.truth ? `with ${state.truth} taken for ${state.predicted}`
+    : state.class ? (data.scored ? `that contain ${state.class}, or where it is predicted` : `where ${state.class} is predicted`) : "";
+  const held = data.images.length < data.num_images ? ` (the ${data.images.length} worst of ${data.num_images} are in this page)` : "";
+  document.getElementById("number").textContent = `${images.length} of ${data.images.length} images ${what}${held}`;
+  return images;
+}
+
+// What is above the cards.
+function choice(label, key, options) {
+  const select = make("select", { onchange: () => go({ [key]: select.value, ...(key === "class" ? { truth: "", predicted: "" } : {}) }) },
+    ...Object.entries(options).map(([value, text]) => make("option", { value, textContent: text })));
+  select.value = state[key];
+  select.dataset.key = key;
+  return make("label", {}, label, select);
+}
+
+function makeToolbar() {
+  const labels = Object.fromEntries(kinds.map((kind) => [kind, KINDS[kind]]));
+  const classes = Object.fromEntries([["", "all"], ...data.classes.map((name, index) =>
+    [name, data.scored ? `${name} (${percent(data.iou[index])})` : name])]);
+  const blend = make("input", { type: "checkbox", onchange: () => go({ blend: blend.checked ? "1" : "" }) });
+  blend.dataset.key = "blend";
+  const clear = make("button", { type: "button", id: "clear", onclick: () => go({ class: "", truth: "", predicted: "" }) });
+  const bar = document.getElementById("toolbar");
+  bar.append(choice("Class", "class", classes));
+  if (Object.keys(sorts).length > 1) bar.append(choice("Order", "sort", sorts));
+  bar.append(choice("Left", "left", labels), choice("Right", "right", labels),
+    make("label", { className: "check" }, blend, "classes over the photograph"), clear);
+}
+
+function showToolbar() {
+  for (const control of document.querySelectorAll("#toolbar [data-key]")) {
+    if (control.type === "checkbox") control.checked = Boolean(state.blend);
+    else control.value = state[control.dataset.key];
+  }
+  const clear = document.getElementById("clear");
+  clear.hidden = !state.truth && !state.class;
+  clear.textContent = `${state.truth ? `${state.truth} taken for ${state.predicted}` : state.class} \u00d7`;
+  clear.setAttribute("aria-label", "Show all images");
+}
+
+// One image, large.
+const viewer = document.getElementById("viewer");
+let actual = false;
+
+function showViewer(images) {
+  const image = byName.get(state.image);
+  if (!image) {
+    if (viewer.open) viewer.close();
+    return;
+  }
+  const position = images.indexOf(image);
+  const step = (label, key, by) => {
+    const other = images[position + by];
+    return make("button", { type: "button", textContent: `${label} (${key})`, disabled: !other, onclick: () => go({ image: other.name }) });
+  };
+  const stage = makeStage(image);
+  const ratio = image.size[1] / image.size[0];
+  const fit = () => { stage.style.width = actual ? `${image.size[1] / devicePixelRatio}px` : `min(100%, calc((96vh - 11rem) * ${ratio}))`; };
+  const zoom = make("button", { type: "button", textContent: "Pixel by pixel (Z)", onclick: () => { actual = !actual; zoom.ariaPressed = String(actual); fit(); } });
+  zoom.ariaPressed = String(actual);
+  fit();
+  const title = make("h2", { id: "viewer-title", textContent: image.name });
+  if (data.scored) title.append(make("span", { className: "soft", textContent: `  mIoU ${percent(image.miou)}, ${percent(image.accuracy)} of the pixels right` }));
+  const note = make("p", { className: "note missing-full", hidden: true,
+    textContent: `The pictures of full size are in the folder ${data.folder}, which is not beside this page; these are the small ones.` });
+  viewer.replaceChildren(
+    make("div", { className: "viewer-head" }, title, step("Previous", "P", -1), step("Next", "N", 1), zoom,
+      make("button", { type: "button", textContent: "Close (Esc)", onclick: () => viewer.close() })),
+    note, make("div", { className: "viewer-stage" }, stage));
+  if (data.scored) {
+    const rows = image.present.map((index) => [index, classIou(image, index)]).sort((a, b) => a[1] - b[1]);
+    viewer.append(make("ul", { className: "classes" }, ...rows.map(([index, iou]) => {
+      const swatch = make("span", { className: "swatch" });
+      swatch.style.background = data.colours[index];
+      return make("li", {}, swatch, `${data.classes[index]} ${percent(iou)}`);
+    })));
+  }
+  fill(stage, image, true);
+  if (!viewer.open) viewer.showModal();
+  stage.querySelector("input").focus();
+}
+
+viewer.addEventListener("close", () => {
+  const name = state.image;
+  if (!name) return;
+  go({ image: "", cut: usual.cut });
+  cards.get(name)?.querySelector("button").focus();
+});
+viewer.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const button = { p: 0, n: 1, z: 2 }[event.key.toLowerCase()];
+  if (button !== undefined) viewer.querySelectorAll(".viewer-head button")[button].click();
+});
+
+function show(before) {
+  showToolbar();
+  if (["left", "right", "blend"].some((key) => state[key] !== before[key])) {
+    // Those not met yet are filled when they come near.
+    for (const element of cards.values()) {
+      const stage = element.querySelector(".stage");
+      if (stage.querySelector("img")) fill(stage, byName.get(stage.dataset.name), false);
+    }
+  }
+  showViewer(showCards());
+}
+
+// A link into the images changes what it names and keeps the rest, such as the layers.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href*="="]');
+  if (!link) return;
+  event.preventDefault();
+  go({ class: "", truth: "", predicted: "", image: "", ...Object.fromEntries(new URLSearchParams(link.getAttribute("href").slice(1))) });
+  document.getElementById("images").scrollIntoView();
+});
+addEventListener("hashchange", () => {
+  if (location.hash && !location.hash.includes("=")) return; // a part of the page
+  const before = state;
+  state = readAddress();
+  show(before);
+});
+makeToolbar();
+show(state);
+if (location.hash.includes("=")) document.getElementById("images").scrollIntoView();

@@ -1,0 +1,302 @@
+"""One page of HTML from what is known about a run and its images. Loads nothing from anywhere."""
+
+import json
+import math
+from html import escape
+from pathlib import Path
+from string import Template
+from urllib.parse import urlencode
+
+import numpy as np
+
+from helpers import scores
+from tools.viewing import curves
+from tools.viewing.pictures import SUFFIX
+from tools.viewing.run import plain
+
+OTHER = "void"  # column of what is predicted as a label that is no class
+_MOST_PAIRS = 15
+
+
+def build(generator, title, about, images, pictures, total, labels, sections):
+    """The whole page.
+
+    Args:
+        generator: str, the program, by which it recognises its own pages.
+        title: str.
+        about: dict: "summary" (str), "folder" (str, where pictures of full size are, beside the page).
+        images: list of `image_data`'s dicts, in the order of `pictures`.
+        pictures: list of dict of kind -> data URI.
+        total: int64 (n, n) confusion matrix over label ids of all images, those too that are not shown; None without labels.
+        labels: helpers.labels.LabelTable.
+        sections: list of (title, html) to stand above the images; they are not escaped here.
+
+    Returns:
+        str
+    """
+    named = [(f"part-{index}", name, html) for index, (name, html) in enumerate(sections)]
+    folder = Path(__file__).parent
+    data = {
+        "scored": total is not None,
+        "classes": labels.names,
+        "columns": [*labels.names, OTHER],
+        "colours": [_css(row.color) for row in labels.classes],
+        "iou": None if total is None else _null_for_nan(scores.iou(total, scores.scored_rows(labels))[_ids(labels)]),
+        "folder": about["folder"],
+        "suffixes": SUFFIX,
+        "num_images": about["num_images"],
+        "images": images,
+    }
+    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
+        generator=escape(generator),
+        title=escape(title),
+        summary=escape(about["summary"]),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
+        contents="".join(
+            f'<a href="#{key}">{escape(name)}</a>'
+            for key, name in [*((k, n) for k, n, _ in named), ("images", "Images")]
+        ),
+        sections="\n".join(
+            f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{escape(name)}</h2>{html}</section>'
+            for key, name, html in named
+        ),
+        legend="".join(f"<li>{_swatch(row)}{_link({'class': row.name}, row.name)}</li>" for row in labels.classes)
+        + '<li><span class="swatch" style="background:#000"></span>void</li>',
+        data=_script_json(data),
+        pictures=_script_json(pictures),
+    )
+
+
+def image_data(sample, confusion, predicted, size, has_full, index, labels):
+    """What the page knows of one image.
+
+    Args:
+        sample: learning.datasets.base.Sample.
+        confusion: int64 (n, n) over label ids, or None without a label.
+        predicted: iterable of train ids that occur in the prediction; needed without a label only.
+        size: (height, width).
+        has_full: whether there are files of full size.
+        index: position among the pictures.
+
+    Returns:
+        dict of plain values: counts of each class, mean IoU and accuracy of the image, classes that occur or are predicted, and
+        [truth, predicted, pixels] of each confusion, most pixels first.
+    """
+    found = {"name": sample.name, "index": index, "size": list(size), "full": has_full, "pairs": []}
+    if confusion is None:
+        return found | {"present": sorted(int(value) for value in predicted)}
+    scored, ids = scores.scored_rows(labels), _ids(labels)
+    tp, fp, fn = (part[ids].tolist() for part in scores.pixel_counts(confusion, scored))
+    matrix = over_classes(confusion, labels)
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = sorted(zip(*np.nonzero(wrong), strict=True), key=lambda pair: -wrong[pair])
+    return found | {
+        "miou": _null_for_nan([scores.mean(scores.iou(confusion, scored))])[0],
+        "accuracy": _null_for_nan([scores.pixel_accuracy(confusion, scored)])[0],
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "present": [index for index, counts in enumerate(zip(tp, fp, fn, strict=True)) if any(counts)],
+        "pairs": [[int(truth), int(taken), int(wrong[truth, taken])] for truth, taken in order],
+    }
+
+
+def over_classes(confusion, labels):
+    """int64 (C, C + 1): rows are the true classes, columns the predicted ones; the last column is what is no class."""
+    ids = _ids(labels)
+    inside = confusion[np.ix_(ids, ids)]
+    return np.concatenate([inside, confusion[ids].sum(1, keepdims=True) - inside.sum(1, keepdims=True)], 1)
+
+
+def score_section(total, labels):
+    """HTML: the scores of all images and a bar a class."""
+    found = scores.evaluate(total, None, labels)
+    means = {
+        "mean class IoU": found["mean_class_iou"],
+        "labelled pixels right": found["labelled_accuracy"],
+        "mean class accuracy": found["mean_class_accuracy"],
+    }
+    figures = "".join(f"<div><dt>{name}</dt><dd>{percent(value)}</dd></div>" for name, value in means.items())
+    pixels = over_classes(total, labels).sum(1)
+    rows = sorted(
+        zip(labels.classes, pixels.tolist(), strict=True),
+        key=lambda pair: (math.isnan(found["class_iou"][pair[0].name]), -found["class_iou"][pair[0].name]),
+    )
+    body = "".join(_bar_row(row, found["class_iou"][row.name], count / max(1, pixels.sum())) for row, count in rows)
+    return (
+        f'<dl class="figures">{figures}</dl><h3 style="margin-top:1rem">IoU of the classes</h3><div class="panel wide">'
+        '<table class="bars"><thead><tr><th scope="col">class</th><th scope="col" class="number">IoU</th><th></th>'
+        f'<th scope="col" class="number soft">pixels</th></tr></thead><tbody>{body}</tbody></table></div>'
+        '<p class="note">A class shows the images that contain it or where it is predicted, worst first.</p>'
+    )
+
+
+def _bar_row(row, iou, share):
+    bar = "" if math.isnan(iou) else f'<span style="--value:{iou:.4f}"></span>'
+    return (
+        f'<tr><th scope="row">{_swatch(row)}{_link({"class": row.name}, row.name)}</th><td class="number">{percent(iou)}</td>'
+        f'<td class="bar">{bar}</td><td class="number soft">{percent(share, 2)}</td></tr>'
+    )
+
+
+def confusion_section(total, confusions, labels):
+    """HTML: the confusion matrix as a picture, and the pairs that cost most.
+
+    Args:
+        total: int64 (n, n) over label ids; confusions: those of each image.
+    """
+    matrix = over_classes(total, labels)
+    columns = [*labels.names, OTHER][: None if matrix[:, -1].any() else -1]
+    shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row">{_swatch(row)}{escape(row.name)}</th>'
+        + "".join(_cell(labels.names, columns, index, column, shares[index, column]) for column in range(len(columns)))
+        + "</tr>"
+        for index, row in enumerate(labels.classes)
+    )
+    return (
+        '<p class="note">Rows are the truth, columns the prediction; numbers are percent of the row. A red cell shows the images '
+        'with this mistake.</p><div class="panel wide"><table class="confusion"><caption class="note">share of the true '
+        f"class that is predicted as ...</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        + _pairs_table(matrix, confusions, labels)
+    )
+
+
+def _cell(names, columns, truth, column, share):
+    # The square root shows what is rare but not nothing.
+    look = f'style="--share:{math.sqrt(share):.3f}"'
+    kind = ("right " if truth == column else "") + ("strong" if share > 0.4 else "")
+    text = f"{100 * share:.0f}" if share >= 0.005 else ""
+    words = f"{names[truth]} predicted as {columns[column]}: {percent(share)}"
+    if truth == column or share == 0:
+        return f'<td class="{kind.strip()}" {look} title="{escape(words)}">{text}</td>'
+    link = _link({"truth": names[truth], "predicted": columns[column]}, text, title=words, label=words)
+    return f'<td class="{kind.strip()}" {look}>{link}</td>'
+
+
+def worst_pairs(matrix):
+    """Pairs of classes by the share of the true class that is lost to the other, which is what the mean IoU feels.
+
+    Args:
+        matrix: int64 (C, C + 1) as `over_classes`.
+
+    Returns:
+        list of (truth, predicted, pixels, share), the largest share first, mistakes only.
+    """
+    rows = matrix.sum(1)
+    pairs = [(int(truth), int(taken)) for truth, taken in zip(*np.nonzero(matrix), strict=True) if truth != taken]
+    found = [
+        (truth, taken, int(matrix[truth, taken]), float(matrix[truth, taken] / rows[truth])) for truth, taken in pairs
+    ]
+    return sorted(found, key=lambda pair: (-pair[3], pair[:2]))
+
+
+def _pairs_table(matrix, confusions, labels):
+    columns = [*labels.names, OTHER]
+    pairs = worst_pairs(matrix)[:_MOST_PAIRS]
+    if not pairs:
+        return "<p>No pixel is mistaken.</p>"
+    each = np.stack([over_classes(confusion, labels) for confusion in confusions])
+    body = ""
+    for truth, taken, pixels, share in pairs:
+        words = f"{labels.names[truth]} taken for {columns[taken]}"
+        body += (
+            f"<tr><td>{_link({'truth': labels.names[truth], 'predicted': columns[taken]}, words)}</td>"
+            f'<td class="number">{percent(share)}</td><td class="number">{pixels:,}</td>'
+            f'<td class="number">{int((each[:, truth, taken] > 0).sum())}</td></tr>'
+        )
+    return (
+        '<h3 style="margin-top:1.2rem">Most confused</h3><div class="panel wide"><table><thead><tr><th scope="col">mistake</th>'
+        '<th scope="col" class="number">of the true class</th><th scope="col" class="number">pixels</th>'
+        f'<th scope="col" class="number">images</th></tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def curve_section(history):
+    """HTML: loss and mIoU over the epochs of a log; "" where there is nothing to draw."""
+    panels = {"Loss": ("train loss", "val loss", None), "mIoU": ("train miou", "miou", 1.0)}
+    drawn = []
+    for title, (train, validation, top) in panels.items():
+        series = {name: history[name] for name in (train, validation) if name in history}
+        if len(series) == 2 and "epoch" in history:
+            best = [value for value in history[validation] if math.isfinite(value)]
+            word = "lowest" if top is None else "highest"
+            value = (min if top is None else max)(best, default=math.nan)
+            text = f"{title} of training and validation over {len(history['epoch'])} epochs; {word} in validation {value:.3f}"
+            drawn.append(
+                f'<div class="panel"><h3>{title} <span class="soft">{word} in validation {value:.3f}</span></h3>'
+                f"{curves.svg(text, history['epoch'], series, top)}</div>"
+            )
+    if not drawn:
+        return ""
+    key = '<p class="soft"><span class="key training"></span>training<span class="key"></span>validation</p>'
+    return f'<div class="side-by-side">{"".join(drawn)}</div>{key}'
+
+
+def option_section(stored, circumstances, defaults):
+    """HTML: the options that are not the defaults, then all of them and the circumstances; "" without options.
+
+    Args:
+        stored: dict of a run's options; circumstances: dict of plain values; defaults: dict of the options' defaults.
+    """
+    if not stored:
+        return ""
+    changed = {name: value for name, value in stored.items() if name not in defaults or defaults[name] != value}
+    rest = {name: value for name, value in stored.items() if name not in changed}
+    parts = [
+        ("Not the default", changed, True),
+        ("As by default", rest, False),
+        ("Circumstances", circumstances, False),
+    ]
+    return "".join(
+        f"<details{' open' if is_open else ''}><summary>{title} ({len(rows)})</summary>"
+        f'<div class="panel wide">{_definition_table(rows)}</div></details>'
+        for title, rows, is_open in parts
+        if rows
+    )
+
+
+def _definition_table(rows):
+    cells = "".join(
+        f'<tr><th scope="row">{escape(str(name))}</th><td>{escape(_text(value))}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f'<table class="options"><tbody>{cells}</tbody></table>'
+
+
+def _text(value):
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else plain(value)
+
+
+def percent(share, digits=1):
+    """str: a share as percent, n/a for nan."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.{digits}f}&nbsp;%"
+
+
+def _link(state, text, title=None, label=None):
+    words = "".join(f' {key}="{escape(value)}"' for key, value in (("title", title), ("aria-label", label)) if value)
+    return f'<a href="#{escape(urlencode(state))}"{words}>{escape(text)}</a>'
+
+
+def _swatch(row):
+    return f'<span class="swatch" style="background:{_css(row.color)}"></span>'
+
+
+def _css(color):
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def _ids(labels):
+    return [row.id for row in labels.classes]
+
+
+def _null_for_nan(values):
+    return [None if math.isnan(value) else float(value) for value in values]
+
+
+def _script_json(value):
+    """JSON that cannot end its script element: no "<", so neither </script> nor <!-- (HTML, 13.2.5.4)."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")

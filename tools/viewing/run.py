@@ -1,0 +1,174 @@
+"""What a run folder says: its options, its log, and the counted pixels of each of its predictions."""
+
+import csv
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import evaluate
+import options
+from helpers import scores
+from helpers.errors import InputError
+from helpers.runlog import COLUMNS, RunFolder, read_options
+
+
+class Counts(NamedTuple):
+    """Pixels of each scored image and class.
+
+    Args:
+        dataset: key in `learning.datasets.DATASETS`.
+        names: the n images; classes: names of the C classes.
+        tp, fp, fn: int64 (n, C).
+    """
+
+    dataset: str
+    names: tuple
+    classes: tuple
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+
+
+def open_run(path):
+    """RunFolder of an existing folder.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not Path(path).is_dir():
+        raise InputError(f"there is no run folder {path}; name a folder that baseline.py made with --save_path")
+    return RunFolder(Path(path))
+
+
+def read_about(run):
+    """Options and circumstances of a run.
+
+    Returns:
+        (dict, dict): option name -> value, and everything else in options.json, such as versions; empty without that file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    stored = read_options(run.options)  # names what is wrong with a damaged file
+    everything = json.loads(run.options.read_text(encoding="utf-8")) if stored else {}
+    return stored, {name: value for name, value in everything.items() if name != "options"}
+
+
+def defaults():
+    """dict: name of every option of baseline.py -> its default."""
+    return {action.dest: action.default for action in options.build_parser()._actions if action.dest != "help"}
+
+
+def read_history(run):
+    """The log of a run.
+
+    Returns:
+        dict: column of log_epoch.csv -> list of float, nan where there is no number; "epoch" and the known columns only, and {}
+        without a log.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run.path / "log_epoch.csv"
+    if not path.is_file():
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        known = [name for name in ("epoch", *COLUMNS) if rows and name in rows[0]]
+        return {name: [float(row[name]) for row in rows] for name in known}
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); restore it, or remove it to go without curves") from None
+
+
+def count(dataset, samples, predictions):
+    """Compare predictions with the truth, in threads; see `evaluate.count_image`.
+
+    Returns:
+        int64 (images, n, n): confusion matrices over label ids, rows are the truth.
+
+    Raises:
+        InputError: names the first image that cannot be scored.
+    """
+    job = partial(evaluate.count_image, dataset=dataset, with_instances=False)
+    counted = in_threads(job, list(zip(samples, predictions, strict=True)), "counting")
+    return np.stack([confusion for confusion, _ in counted])
+
+
+def in_threads(job, items, description):
+    """list of job(*item), in order: decoding and encoding let other threads run."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        done = threads.map(lambda item: job(*item), items)
+        return list(tqdm(done, total=len(items), desc=description, unit="img", delay=1, leave=False, disable=None))
+
+
+def pixel_counts(confusions, table):
+    """(int64 (n, C), int64 (n, C), int64 (n, C)): TP, FP, FN of each image and class, by `scores.pixel_counts`."""
+    scored, ids = scores.scored_rows(table), [row.id for row in table.classes]
+    counted = [scores.pixel_counts(confusion, scored) for confusion in confusions]
+    return tuple(np.array(part)[:, ids] for part in zip(*counted, strict=True))
+
+
+def read_counts(run, split, find):
+    """Counted pixels of the predictions of a run, or of its results.json where the predictions are gone.
+
+    The predictions come first because results.json may be of earlier ones.
+
+    Args:
+        run: RunFolder; split: "val" or another.
+        find: function of the run's folder that returns its `learning.datasets.base.Dataset`.
+
+    Returns:
+        Counts
+
+    Raises:
+        InputError: neither is there, files are damaged, or the data set is not there.
+    """
+    results = run.results(split)
+    if not results.is_dir():
+        return _stored_counts(run, split)
+    dataset = find(run.path)
+    samples = evaluate.labelled_samples(dataset, split)
+    confusions = count(dataset, samples, evaluate.find_predictions(results, samples))
+    names = tuple(sample.name for sample in samples)
+    return Counts(dataset.name, names, dataset.labels.names, *pixel_counts(confusions, dataset.labels))
+
+
+def _stored_counts(run, split):
+    path = run.path / "results.json"
+    if not path.is_file():
+        raise InputError(
+            f"{run.path} has neither {run.results(split).name} nor results.json; predict first: "
+            f"python baseline.py --save_path {run.path} --predict"
+        )
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report["split"] != split:
+            raise InputError(f"{path} is of the {report['split']} images; give --split {report['split']}")
+        images = report["images"]
+        classes = tuple(next(iter(images.values())))
+        parts = [
+            np.array([[image[name][part] for name in classes] for image in images.values()], np.int64)
+            for part in ("tp", "fp", "fn")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}); write it anew with evaluate.py"
+        ) from None
+    return Counts(report.get("dataset"), tuple(images), classes, *parts)
+
+
+def plain(value):
+    """str: the value of an option as it is typed."""
+    if isinstance(value, list):
+        return " ".join(map(plain, value))
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
