@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves and sheets of images."""
+"""Pictures of a run, or of several beside each other: curves, bars, and sheets of images."""
 
 import math
 
@@ -67,6 +67,64 @@ def differences(rows, path):
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
+
+
+def compared_curves(histories, path):
+    """Draw loss and mIoU of validation of several runs over the epochs.
+
+    Args:
+        histories: dict of run name -> dict of log column ("epoch", "val loss", "miou") -> list of float; a column may be missing.
+        path: PNG file.
+    """
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (title, column) in zip(panels, {"validation loss": "val loss", "mIoU": "miou"}.items(), strict=True):
+        for index, (name, history) in enumerate(histories.items()):
+            if column in history:
+                axes.plot(history["epoch"], history[column], **_run_line(index), linewidth=1.6, label=name)
+        axes.set(title=title, xlabel="epoch")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    figure.savefig(path, dpi=120)
+
+
+def compared_classes(names, ious, path):
+    """Draw the IoU of each class of several runs, a group of bars a class, the highest of the first run at the top.
+
+    Args:
+        names: the C classes.
+        ious: dict of run name -> float64 (C,), 0 .. 1, nan where there is none.
+        path: PNG file.
+    """
+    order = np.argsort(-np.nan_to_num(next(iter(ious.values())), nan=-1), kind="stable")
+    thick = 0.8 / len(ious)
+    figure = Figure(figsize=(8, max(3, len(names) * (0.16 + 0.13 * len(ious)) + 1.2)), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, values) in enumerate(ious.items()):
+        rows = np.arange(len(names)) + (index - (len(ious) - 1) / 2) * thick
+        axes.barh(
+            rows, np.nan_to_num(values[order]), thick * 0.9, color=_run_line(index)["color"], label=name, zorder=2
+        )
+    axes.set_yticks(np.arange(len(names)), [names[index] for index in order])
+    axes.set(xlabel="IoU", xlim=(0, 1))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", alpha=0.25, zorder=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def _run_line(index):
+    # Okabe and Ito's colours, which colour-blind people tell apart; where they repeat, the dashes differ.
+    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+    dashes = ("-", "--", ":", "-.")
+    return {"color": colours[index % 7], "linestyle": dashes[index // 7 % 4]}
 
 
 def sheet(rows, path, width=1600):

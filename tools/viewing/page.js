@@ -153,18 +153,19 @@ function card(image) {
 
 function showCards() {
   const images = chosen();
-  document.getElementById("cards").replaceChildren(...images.map(card));
+  const held = document.getElementById("cards"), wanted = images.map(card);
+  // Moving a card takes the focus from it, so they stay where their order does.
+  if (wanted.length !== held.children.length || wanted.some((element, place) => held.children[place] !== element)) held.replaceChildren(...wanted);
   for (const image of images) {
     const element = card(image);
     element.querySelector(".score").textContent = scoreText(image);
     const stage = element.querySelector(".stage");
-    near.unobserve(stage);
-    near.observe(stage);
+    if (!stage.querySelector("img")) near.observe(stage);
   }
   const what = state.truth ? `with ${state.truth} taken for ${state.predicted}`
     : state.class ? (data.scored ? `that contain ${state.class}, or where it is predicted` : `where ${state.class} is predicted`) : "";
-  const held = data.images.length < data.num_images ? ` (the ${data.images.length} worst of ${data.num_images} are in this page)` : "";
-  document.getElementById("number").textContent = `${images.length} of ${data.images.length} images ${what}${held}`;
+  const part = data.images.length < data.num_images ? ` (the ${data.images.length} worst of ${data.num_images} are in this page)` : "";
+  document.getElementById("number").textContent = `${images.length} of ${data.images.length} images ${what}${part}`;
   return images;
 }
 

@@ -126,7 +126,7 @@ def score_section(total, labels):
     )
     body = "".join(_bar_row(row, found["class_iou"][row.name], count / max(1, pixels.sum())) for row, count in rows)
     return (
-        f'<dl class="figures">{figures}</dl><h3 style="margin-top:1rem">IoU of the classes</h3><div class="panel wide">'
+        f'<dl class="figures">{figures}</dl><div class="panel wide narrow"><h3>IoU of the classes</h3>'
         '<table class="bars"><thead><tr><th scope="col">class</th><th scope="col" class="number">IoU</th><th></th>'
         f'<th scope="col" class="number soft">pixels</th></tr></thead><tbody>{body}</tbody></table></div>'
         '<p class="note">A class shows the images that contain it or where it is predicted, worst first.</p>'
@@ -159,16 +159,16 @@ def confusion_section(total, confusions, labels):
     )
     return (
         '<p class="note">Rows are the truth, columns the prediction; numbers are percent of the row. A red cell shows the images '
-        'with this mistake.</p><div class="panel wide"><table class="confusion"><caption class="note">share of the true '
-        f"class that is predicted as ...</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        + _pairs_table(matrix, confusions, labels)
+        'with this mistake.</p><div class="row"><div class="panel wide"><table class="confusion"><thead><tr>'
+        f'<th><span class="hidden">truth</span></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"{_pairs_table(matrix, confusions, labels)}</div>"
     )
 
 
 def _cell(names, columns, truth, column, share):
     # The square root shows what is rare but not nothing.
     look = f'style="--share:{math.sqrt(share):.3f}"'
-    kind = ("right " if truth == column else "") + ("strong" if share > 0.4 else "")
+    kind = ("right " if truth == column else "") + ("strong" if share > 0.75 else "")
     text = f"{100 * share:.0f}" if share >= 0.005 else ""
     words = f"{names[truth]} predicted as {columns[column]}: {percent(share)}"
     if truth == column or share == 0:
@@ -209,7 +209,7 @@ def _pairs_table(matrix, confusions, labels):
             f'<td class="number">{int((each[:, truth, taken] > 0).sum())}</td></tr>'
         )
     return (
-        '<h3 style="margin-top:1.2rem">Most confused</h3><div class="panel wide"><table><thead><tr><th scope="col">mistake</th>'
+        '<div class="panel wide"><h3>Most confused</h3><table><thead><tr><th scope="col">mistake</th>'
         '<th scope="col" class="number">of the true class</th><th scope="col" class="number">pixels</th>'
         f'<th scope="col" class="number">images</th></tr></thead><tbody>{body}</tbody></table></div>'
     )
@@ -273,7 +273,7 @@ def _text(value):
 
 def percent(share, digits=1):
     """str: a share as percent, n/a for nan."""
-    return "n/a" if math.isnan(share) else f"{100 * share:.{digits}f}&nbsp;%"
+    return "n/a" if math.isnan(share) else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def _link(state, text, title=None, label=None):
