@@ -89,15 +89,19 @@ function layers(image, kind, full) {
   return state.blend ? [layer("input", ""), layer(kind, "map blended")] : [layer(kind, "map")];
 }
 
-function fill(stage, image, full) {
-  const [left, right] = stage.querySelectorAll(".half");
-  left.replaceChildren(...layers(image, state.left, full));
-  right.replaceChildren(...layers(image, state.right, full));
+/** What a stage says of itself, to those too who do not see it. */
+function describe(stage, image) {
   stage.querySelector(".tag.left").textContent = KINDS[state.left];
   stage.querySelector(".tag.right").textContent = KINDS[state.right];
   const range = stage.querySelector("input");
   range.setAttribute("aria-label", `${image.name}: wipe from ${KINDS[state.left]} to ${KINDS[state.right]}`);
   wipe(stage, range.value);
+}
+
+function fill(stage, image, full) {
+  const [left, right] = stage.querySelectorAll(".half");
+  left.replaceChildren(...layers(image, state.left, full));
+  right.replaceChildren(...layers(image, state.right, full));
 }
 
 function wipe(stage, value) {
@@ -146,6 +150,7 @@ function card(image) {
     stage.addEventListener("dblclick", () => enlarge.click());
     const text = make("div", { className: "text" }, make("h3", { textContent: image.name }), make("span", { className: "score" }),
       make("p", { textContent: worstPairs(image) }), enlarge);
+    describe(stage, image);
     cards.set(image.name, make("article", { className: "card" }, stage, text));
   }
   return cards.get(image.name);
@@ -240,6 +245,7 @@ function showViewer(images) {
       return make("li", {}, swatch, `${data.classes[index]} ${percent(iou)}`);
     })));
   }
+  describe(stage, image);
   fill(stage, image, true);
   if (!viewer.open) viewer.showModal();
   stage.querySelector("input").focus();
@@ -262,8 +268,9 @@ function show(before) {
   if (["left", "right", "blend"].some((key) => state[key] !== before[key])) {
     // Those not met yet are filled when they come near.
     for (const element of cards.values()) {
-      const stage = element.querySelector(".stage");
-      if (stage.querySelector("img")) fill(stage, byName.get(stage.dataset.name), false);
+      const stage = element.querySelector(".stage"), image = byName.get(stage.dataset.name);
+      describe(stage, image);
+      if (stage.querySelector("img")) fill(stage, image, false);
     }
   }
   showViewer(showCards());
@@ -285,4 +292,4 @@ addEventListener("hashchange", () => {
 });
 makeToolbar();
 show(state);
-if (location.hash.includes("=")) document.getElementById("images").scrollIntoView();
+if (location.hash.includes("=") && !state.image) document.getElementById("images").scrollIntoView();
