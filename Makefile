@@ -14,8 +14,10 @@ demo: $(VENV)/.installed
 	    --crop_size 64 128 --test_size 96 192 --batch_size 8 --epochs 18 --lr_init 0.05 --warmup_epochs 1 \
 	    --colorjitter_factor 0.1 --mst --seed 1
 	$(RUN) evaluate.py --results $(DEMO)/run/results_val
+	$(RUN) -m tools.gallery $(DEMO)/run
 	@echo
 	@echo "Look at:"
+	@echo "  $(DEMO)/run/gallery_val.html           its mistakes, worst images first: open it in a browser"
 	@echo "  $(DEMO)/run/learning_curve.png         loss, accuracy and mIoU over the epochs"
 	@echo "  $(DEMO)/run/images/train_batch.png     what the network really saw"
 	@echo "  $(DEMO)/run/results_color_val/         inputs and predictions in colour"

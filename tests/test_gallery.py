@@ -156,7 +156,7 @@ def test_confusions_by_hand():
     assert 'title="Building predicted as void: 25.0\u00a0%"' in section
     assert "75.0" in section
     sample = open_sample("x")
-    image = page.image_data(sample, confusion, (), (2, 3), False, 0, CAMVID)
+    image = page.image_data(sample, confusion, (2, 3), False, 0, CAMVID)
     assert image["pairs"] == [[1, 0, 3], [0, 1, 2], [1, 11, 1]]
     assert image["present"] == [0, 1]
     assert image["miou"] == pytest.approx((6 / (6 + 3 + 2) + 0) / 2)

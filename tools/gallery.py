@@ -47,50 +47,41 @@ def main(argv=None):
     labelled = all(sample.label for sample in samples)
     confusions = viewing.count(dataset, samples, predictions) if labelled else None
 
-    order = worst_first(confusions, dataset.labels) if labelled else range(len(samples))
-    order = list(order)[: args.max]
+    order = list(worst_first(confusions, dataset.labels) if labelled else range(len(samples)))[: args.max]
+    rendered = _render(dataset, [(samples[i], predictions[i]) for i in order], args, folder)
+    images = [
+        page.image_data(samples[i], confusions[i], size, has_full, position, dataset.labels)
+        if labelled
+        else page.unlabelled_data(samples[i], _predicted(dataset, predictions[i]), size, has_full, position)
+        for position, (i, (_, size, has_full)) in enumerate(zip(order, rendered, strict=True))
+    ]
+    about = {
+        "generator": _PROGRAM,
+        "title": f"{run.path.resolve().name}: {args.split} images",
+        "summary": _summary(dataset, samples, order, labelled),
+        "folder": folder.name,
+        "num_images": len(samples),
+    }
+    total = sum(confusions) if labelled else None
+    sections = _sections(total, confusions, dataset.labels, history, stored, circumstances)
+    write_text(target, page.build(about, images, [found for found, _, _ in rendered], total, dataset.labels, sections))
+    size = f"{target.stat().st_size / 2**20:.1f} MiB"
+    beside = f" (full size: {folder.name})" if folder.is_dir() and any(has_full for *_, has_full in rendered) else ""
+    print(f"{len(order)} of {len(samples)} {args.split} images, {size}; open {target}{beside}")
+
+
+def _render(dataset, pairs, args, folder):
+    """list of `pictures.render`'s answers for (sample, path of its prediction); files of full size go into `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     width = None if args.embed else args.width
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".gallery_") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
         rendered = viewing.in_threads(
-            lambda index: pictures.render(dataset, samples[index], predictions[index], width, Path(scratch)),
-            [(index,) for index in order],
+            lambda sample, prediction: pictures.render(dataset, sample, prediction, width, Path(scratch)),
+            pairs,
             "pictures",
         )
-        is_larger = any(has_full for _, _, has_full in rendered)
-        _place(folder, Path(scratch) if is_larger else None)
-    images = [
-        page.image_data(
-            samples[index],
-            confusions[index] if labelled else None,
-            () if labelled else _predicted(dataset, predictions[index]),
-            size,
-            has_full,
-            position,
-            dataset.labels,
-        )
-        for position, (index, (_, size, has_full)) in enumerate(zip(order, rendered, strict=True))
-    ]
-    total = sum(confusions) if labelled else None
-    text = page.build(
-        _PROGRAM,
-        f"{run.path.resolve().name}: {args.split} images",
-        {
-            "summary": _summary(dataset, samples, order, labelled),
-            "folder": folder.name,
-            "num_images": len(samples),
-        },
-        images,
-        [found for found, _, _ in rendered],
-        total,
-        dataset.labels,
-        _sections(total, confusions, dataset.labels, history, stored, circumstances),
-    )
-    write_text(target, text)
-    beside = f" and {folder.name}/ (full size)" if is_larger else ""
-    print(
-        f"{len(order)} of {len(samples)} {args.split} images, {target.stat().st_size / 2**20:.1f} MiB; open {target}{beside}"
-    )
+        _place(folder, Path(scratch))
+    return rendered
 
 
 def _parse(argv):
@@ -174,19 +165,16 @@ def _is_own(path):
 
 
 def _place(folder, made):
-    """Let the pictures in `made` (or none) take the place of those of an earlier gallery; other files there stay."""
-    if made is None:
-        for path in _own_pictures(folder):
-            path.unlink()
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        return
+    """Let the pictures in `made`, if any, take the place of those of an earlier gallery; other files in `folder` stay."""
     for path in _own_pictures(folder):
         path.unlink()
-    with replacing_folders(folder) as (fresh,):
-        for path in made.iterdir():
-            shutil.move(path, fresh / path.name)
-        (fresh / _MARK).write_text("\n".join(sorted(path.name for path in fresh.iterdir())), encoding="utf-8")
+    if any(made.iterdir()):
+        with replacing_folders(folder) as (fresh,):
+            for path in made.iterdir():
+                shutil.move(path, fresh / path.name)
+            (fresh / _MARK).write_text("\n".join(sorted(path.name for path in fresh.iterdir())), encoding="utf-8")
+    elif folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _own_pictures(folder):

@@ -18,18 +18,17 @@ OTHER = "void"  # column of what is predicted as a label that is no class
 _MOST_PAIRS = 15
 
 
-def build(generator, title, about, images, pictures, total, labels, sections):
+def build(about, images, pictures, total, labels, sections):
     """The whole page.
 
     Args:
-        generator: str, the program, by which it recognises its own pages.
-        title: str.
-        about: dict: "summary" (str), "folder" (str, where pictures of full size are, beside the page).
-        images: list of `image_data`'s dicts, in the order of `pictures`.
+        about: dict: "generator" (the program, by which it recognises its own pages), "title", "summary", "folder" (where pictures
+            of full size are, beside the page), "num_images" (of the split, shown or not).
+        images: list of the dicts of `image_data` or `unlabelled_data`, in the order of `pictures`.
         pictures: list of dict of kind -> data URI.
         total: int64 (n, n) confusion matrix over label ids of all images, those too that are not shown; None without labels.
         labels: helpers.labels.LabelTable.
-        sections: list of (title, html) to stand above the images; they are not escaped here.
+        sections: list of (title, html) to stand above the images; the HTML is taken as it is.
 
     Returns:
         str
@@ -48,8 +47,8 @@ def build(generator, title, about, images, pictures, total, labels, sections):
         "images": images,
     }
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        generator=escape(generator),
-        title=escape(title),
+        generator=escape(about["generator"]),
+        title=escape(about["title"]),
         summary=escape(about["summary"]),
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
@@ -68,37 +67,46 @@ def build(generator, title, about, images, pictures, total, labels, sections):
     )
 
 
-def image_data(sample, confusion, predicted, size, has_full, index, labels):
-    """What the page knows of one image.
+def unlabelled_data(sample, predicted, size, has_full, index):
+    """What the page knows of an image without a label.
 
     Args:
         sample: learning.datasets.base.Sample.
-        confusion: int64 (n, n) over label ids, or None without a label.
-        predicted: iterable of train ids that occur in the prediction; needed without a label only.
+        predicted: train ids that occur in the prediction.
         size: (height, width).
         has_full: whether there are files of full size.
         index: position among the pictures.
 
     Returns:
+        dict of plain values
+    """
+    present = sorted(int(value) for value in predicted)
+    return {"name": sample.name, "index": index, "size": list(size), "full": has_full, "present": present, "pairs": []}
+
+
+def image_data(sample, confusion, size, has_full, index, labels):
+    """What the page knows of an image with a label.
+
+    Args:
+        confusion: int64 (n, n) over label ids; labels: helpers.labels.LabelTable; the others as for `unlabelled_data`.
+
+    Returns:
         dict of plain values: counts of each class, mean IoU and accuracy of the image, classes that occur or are predicted, and
         [truth, predicted, pixels] of each confusion, most pixels first.
     """
-    found = {"name": sample.name, "index": index, "size": list(size), "full": has_full, "pairs": []}
-    if confusion is None:
-        return found | {"present": sorted(int(value) for value in predicted)}
     scored, ids = scores.scored_rows(labels), _ids(labels)
     tp, fp, fn = (part[ids].tolist() for part in scores.pixel_counts(confusion, scored))
     matrix = over_classes(confusion, labels)
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     order = sorted(zip(*np.nonzero(wrong), strict=True), key=lambda pair: -wrong[pair])
-    return found | {
+    present = [index for index, counts in enumerate(zip(tp, fp, fn, strict=True)) if any(counts)]
+    return unlabelled_data(sample, present, size, has_full, index) | {
         "miou": _null_for_nan([scores.mean(scores.iou(confusion, scored))])[0],
         "accuracy": _null_for_nan([scores.pixel_accuracy(confusion, scored)])[0],
         "tp": tp,
         "fp": fp,
         "fn": fn,
-        "present": [index for index, counts in enumerate(zip(tp, fp, fn, strict=True)) if any(counts)],
         "pairs": [[int(truth), int(taken), int(wrong[truth, taken])] for truth, taken in order],
     }
 

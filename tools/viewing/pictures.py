@@ -12,7 +12,7 @@ from helpers.labels import VOID
 # By value of a map of mistakes: right is transparent, the photograph shines through; wrong; not scored.
 RIGHT, WRONG, UNSCORED = 0, 1, 2
 _MISTAKE_COLOURS = np.array([(0, 0, 0), (255, 45, 85), (0, 0, 0)], np.uint8)
-_MISTAKE_OPACITY = bytes([0, 235, 150])
+_MISTAKE_OPACITY = bytes([0, 190, 150])
 
 
 def mistakes(truth, prediction):
