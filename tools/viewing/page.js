@@ -109,12 +109,48 @@ function wipe(stage, value) {
   stage.querySelector("input").setAttribute("aria-valuetext", `${Math.round(value)} % ${KINDS[state.left]}, the rest ${KINDS[state.right]}`);
 }
 
+// The classes under the pointer by name: the dark blues of four vehicles are hard to tell apart.
+const nameOf = new Map(data.colours.map((colour, index) => [colour, data.classes[index]]));
+let pointed = { image: null, maps: null };
+
+/** Pixels of the maps of an image; from the pictures inside the page, because a browser does not hand out those of files. */
+function mapsOf(image) {
+  if (pointed.image !== image) {
+    const maps = kinds.filter((kind) => kind === "truth" || kind === "prediction").map(async (kind) => {
+      const picture = make("img", { src: source(image, kind, false) });
+      await picture.decode();
+      const { naturalWidth: width, naturalHeight: height } = picture;
+      const context = make("canvas", { width, height }).getContext("2d");
+      context.drawImage(picture, 0, 0);
+      return { kind, width, height, colours: context.getImageData(0, 0, width, height).data };
+    });
+    pointed = { image, maps: Promise.all(maps) };
+  }
+  return pointed.maps;
+}
+
+async function nameUnder(stage, image, event) {
+  const box = stage.getBoundingClientRect(), under = stage.querySelector(".under");
+  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  const words = (await mapsOf(image)).map(({ kind, width, height, colours }) => {
+    const place = (share, length) => Math.max(0, Math.min(length - 1, Math.floor(share * length)));
+    const at = 4 * (place(y, height) * width + place(x, width));
+    const colour = "#" + [...colours.slice(at, at + 3)].map((value) => value.toString(16).padStart(2, "0")).join("");
+    return `${KINDS[kind]}: ${nameOf.get(colour) ?? data.columns.at(-1)}`;
+  });
+  under.textContent = words.join(" · ");
+  under.hidden = !stage.matches(":hover");
+}
+
 function makeStage(image) {
   const range = make("input", { type: "range", min: "0", max: "100", step: "1" });
   range.value = state.cut;
   const stage = make("div", { className: "stage" }, make("div", { className: "half" }), make("div", { className: "half" }),
-    make("div", { className: "handle" }), make("span", { className: "tag left" }), make("span", { className: "tag right" }), range);
+    make("div", { className: "handle" }), make("span", { className: "tag left" }), make("span", { className: "tag right" }),
+    make("span", { className: "tag under", hidden: true }), range);
   stage.style.aspectRatio = `${image.size[1]} / ${image.size[0]}`;
+  stage.addEventListener("pointermove", (event) => nameUnder(stage, image, event));
+  stage.addEventListener("pointerleave", () => { stage.querySelector(".under").hidden = true; });
   range.addEventListener("input", () => wipe(stage, range.value));
   return stage;
 }
