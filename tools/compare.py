@@ -6,7 +6,6 @@ and again. It judges these weights on images of this kind; another seed of the s
 
 import argparse
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
+from learning.datasets.holdout import recording
 from tools.viewing import run as viewing
 
 _PROGRAM = "python -m tools.compare"
@@ -46,7 +46,7 @@ def main(argv=None):
     counts = [viewing.read_counts(run, args.split, find) for run in runs]
     for name, found in zip(names[1:], counts[1:], strict=True):
         check_alike(names[0], counts[0], name, found)
-    blocks = recordings(counts[0].names) if args.blocks else None
+    blocks = [recording(name) for name in counts[0].names] if args.blocks else None
     about = f"{len(counts[0].names)} {args.split} images of the {counts[0].dataset} data set"
     parts = [
         "\n".join([about, *(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True))]),
@@ -118,30 +118,6 @@ def check_alike(first_name, first, name, counts):
     if (truth != other).any():
         image = first.names[int(np.flatnonzero((truth != other).any(1))[0])]
         raise InputError(f"{first_name} and {name} were scored against different labels of {image}; evaluate both anew")
-
-
-def recordings(names):
-    """Which recording each image belongs to: what stands before the last number in its name is shared by a recording.
-
-    Returns:
-        list of int, for names such as 0016E5_08370 and aachen_000012_000019_leftImg8bit.
-
-    Raises:
-        InputError: all names begin alike, or none do.
-    """
-    keys = [recording(name) for name in names]
-    unique = sorted(set(keys))
-    if len(unique) < 2 or len(unique) == len(keys):
-        found = "one recording" if len(unique) < 2 else "a recording of its own for each image"
-        raise InputError(f"--blocks finds {found} in the names of the images ({names[0]}, ...); leave it out")
-    return [unique.index(key) for key in keys]
-
-
-def recording(name):
-    """str: the name of an image without its counters: the city of a Cityscapes image, 0016E5 of CamVid's 0016E5_08370."""
-    if name.endswith("_leftImg8bit") or re.fullmatch(r".+_\d{6}_\d{6}", name):
-        return name.split("_")[0]
-    return re.sub(r"[_-]?\d+$", "", name)
 
 
 def options_table(names, stored, defaults):
