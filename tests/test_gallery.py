@@ -19,7 +19,7 @@ from helpers.images import colourise, read_label
 from helpers.labels import CAMVID, CITYSCAPES
 from learning.datasets import open_dataset
 from tools import gallery
-from tools.viewing import curves, page, pictures
+from tools.viewing import curves, page, pictures, sections
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -145,13 +145,13 @@ def test_confusions_by_hand():
     """Sky 8 pixels (6 right, 2 taken for Building), Building 4 (1 void, 3 taken for Sky), and void rows that do not count."""
     confusion = np.zeros((12, 12), np.int64)
     confusion[0, 0], confusion[0, 1], confusion[1, 11], confusion[1, 0], confusion[11, 0] = 6, 2, 1, 3, 50
-    matrix = page.over_classes(confusion, CAMVID)
+    matrix = sections.over_classes(confusion, CAMVID)
     assert matrix.shape == (11, 12)
     assert matrix[0, :2].tolist() == [6, 2]
     assert matrix[1, [0, 11]].tolist() == [3, 1]
     assert matrix.sum() == 12
-    assert page.worst_pairs(matrix) == [(1, 0, 3, 0.75), (0, 1, 2, 0.25), (1, 11, 1, 0.25)]
-    section = page.confusion_section(confusion, [confusion], CAMVID)
+    assert sections.worst_pairs(matrix) == [(1, 0, 3, 0.75), (0, 1, 2, 0.25), (1, 11, 1, 0.25)]
+    section = sections.confusion_section(confusion, [confusion], CAMVID)
     assert "Building taken for Sky" in section
     assert 'title="Building predicted as void: 25.0\u00a0%"' in section
     assert "75.0" in section

@@ -79,9 +79,9 @@ def _parse(argv):
     args = parser.parse_args(argv)
     if len(args.runs) < 2:
         parser.error("one run is nothing to compare: name two or more")
-    for name, lowest in (("resamples", 100), ("seed", 0)):
-        if getattr(args, name) < lowest:
-            parser.error(f"--{name} {getattr(args, name)}: expected at least {lowest}")
+    for name, lowest, highest in (("resamples", 100, 10**6), ("seed", 0, 2**63 - 1)):
+        if not lowest <= getattr(args, name) <= highest:
+            parser.error(f"--{name} {getattr(args, name)}: expected {lowest} .. {highest}")
     return args
 
 

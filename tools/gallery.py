@@ -20,7 +20,7 @@ from helpers.parsing import Parser
 from helpers.results import replacing_folders
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
-from tools.viewing import page, pictures
+from tools.viewing import page, pictures, sections
 from tools.viewing import run as viewing
 
 _PROGRAM = "python -m tools.gallery"
@@ -63,8 +63,8 @@ def main(argv=None):
         "num_images": len(samples),
     }
     total = sum(confusions) if labelled else None
-    sections = _sections(total, confusions, dataset.labels, history, stored, circumstances)
-    write_text(target, page.build(about, images, [found for found, _, _ in rendered], total, dataset.labels, sections))
+    above = _sections(total, confusions, dataset.labels, history, stored, circumstances)
+    write_text(target, page.build(about, images, [found for found, _, _ in rendered], total, dataset.labels, above))
     size = f"{target.stat().st_size / 2**20:.1f} MiB"
     beside = f" (full size: {folder.name})" if folder.is_dir() and any(has_full for *_, has_full in rendered) else ""
     print(f"{len(order)} of {len(samples)} {args.split} images, {size}; open {target}{beside}")
@@ -136,10 +136,10 @@ def _summary(dataset, samples, order, labelled):
 def _sections(total, confusions, labels, history, stored, circumstances):
     found = {}
     if total is not None:
-        found["Scores"] = page.score_section(total, labels)
-        found["Confusions"] = page.confusion_section(total, confusions, labels)
-    found["Curves"] = page.curve_section(history)
-    found["Options"] = page.option_section(stored, circumstances, viewing.defaults())
+        found["Scores"] = sections.score_section(total, labels)
+        found["Confusions"] = sections.confusion_section(total, confusions, labels)
+    found["Curves"] = sections.curve_section(history)
+    found["Options"] = sections.option_section(stored, circumstances, viewing.defaults())
     return [(title, html) for title, html in found.items() if html]
 
 
