@@ -141,7 +141,7 @@ def diagnose(args, data, parts, trained):
     """After the first epoch: one paragraph on what looks sick in the training."""
     from learning import checkpoint, distributed, doctor
 
-    start = parts.fresh_model()
+    start, criterion = parts.fresh_model(), parts.training.criterion
     if args.pretrained and not os.path.exists(args.pretrained):
         return  # nothing to compare with
     if args.pretrained:
@@ -155,7 +155,8 @@ def diagnose(args, data, parts, trained):
             trained.confusion,
             data.labels.names,
             trained.mean_loss(),
-            parts.training.criterion,
+            # The training loss is that of both heads.
+            (lambda outputs, target: criterion(outputs | {"aux": outputs["out"]}, target)) if args.aux else criterion,
         )
     if distributed.is_main():
         print(paragraph, flush=True)

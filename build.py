@@ -107,6 +107,7 @@ def settle(args, data):
         setattr(args, name, list(getattr(args, name) or value))
     args.dataset_path = os.path.abspath(data.root)
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
+    args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
     args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 
@@ -124,7 +125,7 @@ class Parts:
 
         from learning import cache, compute, distributed, keyed
         from learning.loaders import Feed
-        from learning.models import build_model
+        from learning.models import build_from_options
 
         compute.set_determinism(args.deterministic)
         self.device = pick_device(args.device)
@@ -143,7 +144,7 @@ class Parts:
         self.num_classes = len(data.labels.classes)
         seed = keyed.torch_seed(args.seed, keyed.INITIAL_WEIGHTS)
         self.fresh_model = partial(
-            build_model, args.model, self.num_classes, args.norm, seed, recompute=args.checkpoint_blocks
+            build_from_options, vars(args), self.num_classes, seed, recompute=args.checkpoint_blocks
         )
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
         self.model = self.fresh_model().to(self.device, memory_format=layout)
@@ -184,7 +185,7 @@ class Parts:
         self.training = Training(
             model=torch.compile(model) if args.compile else model,
             mix=mixing(args, data),
-            criterion=losses.Criterion(args.loss, weights, args.focal_gamma),
+            criterion=losses.Criterion(args.loss, weights, args.focal_gamma, aux_weight=args.aux),
             optimizer=optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay),
             rate_at=lambda epoch, step: optim.cosine_rate(
                 epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
@@ -321,6 +322,8 @@ def first_screen(args, data, surveys, run, parts):
     extras = "".join(f" + {name}" for name in ("cutmix", "copyblob") if getattr(args, name))
     steps = len(parts.train_batches)
     shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
+    details = f", output stride {args.output_stride}" if args.output_stride else ""
+    details += f", a second head with {args.aux:g} of its loss" if args.aux else ""
     statistics = f"          the statistics of {args.norm} norm are those of a part, not of the whole step"
     lines = [
         f"device    {parts.device} ({detail})",
@@ -328,7 +331,7 @@ def first_screen(args, data, surveys, run, parts):
         *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
         f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
         *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
-        f"model     {args.model}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
+        f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
         f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {parts.step_size}{shares} x {steps} steps x "
         f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",

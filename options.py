@@ -7,7 +7,17 @@ import re
 from helpers.errors import InputError
 from helpers.parsing import Help, Parser, Size, Switch
 
-MODELS = ("DeepLabv3_resnet50", "DeepLabv3_resnet101", "UNet")
+MODELS = (
+    *("DeepLabv3_resnet50", "DeepLabv3_resnet101", "DeepLabv3plus_resnet50", "DeepLabv3plus_resnet101"),
+    *("UNet", "UNet_resnet34"),
+)
+# The models whose output stride can be chosen, and what it is where nobody does.
+OUTPUT_STRIDES = {
+    "DeepLabv3_resnet50": 8,
+    "DeepLabv3_resnet101": 8,
+    "DeepLabv3plus_resnet50": 16,
+    "DeepLabv3plus_resnet101": 16,
+}
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
 LOSSES = ("ce", "weighted_ce", "focal")
 DATASETS = ("minicity", "camvid")
@@ -23,7 +33,7 @@ PER_COMMAND = (
 # What a resumed run may change; every other option means a different run.
 RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoint_blocks", "skip_nonfinite")
 # What decides the names and shapes of the weights.
-ARCHITECTURE = ("model", "norm", "dataset")
+ARCHITECTURE = ("model", "norm", "aux", "dataset")
 
 
 def build_parser():
@@ -144,6 +154,20 @@ def _add_model_options(add):
         help="weights that stay as they are (default: %(default)s)",
     )
     add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
+    add(
+        "--output_stride",
+        type=int,
+        choices=(8, 16),
+        help="of a DeepLab: image size / size of the last features (default: DeepLabv3 8, DeepLabv3plus 16)",
+    )
+    add(
+        "--aux",
+        type=float,
+        default=0.0,
+        metavar="WEIGHT",
+        help="weight of the loss of a second head on a DeepLab's third stage, in training (default: none; usual: 0.4)",
+    )
+    add("--zero_init", action=Switch, help="residual blocks begin as their shortcuts: gamma 0 in their last norms")
 
 
 def _add_compute_options(add):
@@ -252,7 +276,7 @@ def check_stored(action, value):
     if action.choices:
         fits = fits and value in action.choices
     if not fits and not (value is None and action.default is None):
-        known = f", known are {', '.join(action.choices)}" if action.choices else ""
+        known = f", known are {', '.join(map(str, action.choices))}" if action.choices else ""
         raise InputError(f"the stored options of the run are damaged: {action.dest} is {value!r}{known}")
 
 
@@ -330,6 +354,7 @@ _NUMBERS = {
     "lr_weight_decay": (lambda x: x >= 0, "0 or more"),
     "warmup_epochs": (lambda x: x >= 0, "0 or more"),
     "focal_gamma": (lambda x: x >= 0, "0 or more"),
+    "aux": (lambda x: x >= 0, "0 or more"),
     "save_minutes": (lambda x: x > 0, "a number above 0"),
     "skip_nonfinite": (lambda x: x >= 0, "0 or more"),
 }
@@ -358,7 +383,23 @@ _REFUSED = (
     ),
     (
         lambda a: a.freeze == "backbone" and a.model == "UNet",
-        "--freeze backbone: the UNet has no backbone; choose a DeepLabv3",
+        "--freeze backbone: the UNet has no backbone; choose another --model",
+    ),
+    (
+        lambda a: a.output_stride and a.model not in OUTPUT_STRIDES,
+        "--output_stride is for the DeepLabs, and --model is a UNet: leave one of them out",
+    ),
+    (
+        lambda a: a.aux and a.model not in OUTPUT_STRIDES,
+        "--aux is for the DeepLabs, and --model is a UNet: leave one of them out",
+    ),
+    (
+        lambda a: a.aux and a.freeze == "backbone",
+        "--aux is there to train the backbone, which --freeze backbone keeps: leave one of them out",
+    ),
+    (
+        lambda a: a.zero_init and a.model == "UNet",
+        "--zero_init is for residual blocks, and --model UNet has none: leave one of them out",
     ),
     (
         lambda a: a.compile and a.checkpoint_blocks,

@@ -8,7 +8,7 @@ from helpers import runlog
 from helpers.errors import InputError
 from learning import augment, checkpoint, inference
 from learning.datasets import DATASETS
-from learning.models import MODELS, build_model
+from learning.models import MODELS, build_from_options
 from learning.models.norms import NORMS
 
 
@@ -36,7 +36,7 @@ class Predictor:
         self.labels = DATASETS[stored["dataset"]].LABELS
         self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
         self.device = torch.device(device)
-        model = build_model(stored["model"], len(self.labels.classes), stored["norm"], seed=0)
+        model = build_from_options(stored, len(self.labels.classes), seed=0)
         checkpoint.load_weights(model, state, path, {})
         self.model = model.eval().to(self.device)
 

@@ -76,7 +76,7 @@ def loader(views, batch_size, num_workers, pin_memory):
 
 
 def build_network(name, num_classes, device):
-    """torchvision's network, without any weights, contiguous, float32; for UNet, which the tutorial cannot train, ours.
+    """torchvision's network, without any weights, contiguous, float32; where torchvision has none, ours.
 
     Args:
         name: a key of `learning.models.MODELS`.

@@ -25,3 +25,19 @@ class Block(nn.Module):
         # Nothing inside a block is random; and the second time, the norms have already counted the batch.
         contexts = {"context_fn": lambda: (nullcontext(), statistics_kept(self))}
         return checkpoint(self.compute, x, use_reentrant=False, preserve_rng_state=False, **contexts)
+
+
+class DoubleConv(Block, nn.Sequential):
+    """Two 3x3 convolutions, each with norm and ReLU."""
+
+    compute = nn.Sequential.forward
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )

@@ -1,104 +1,90 @@
-"""DeepLabV3 (Chen et al., arXiv 1706.05587): torchvision's, from scratch, with any norm, also for a batch of one."""
+"""DeepLabV3 (Chen et al., arXiv 1706.05587) as torchvision has it and DeepLabV3+ (arXiv 1802.02611), with any norm."""
 
+import torch
 from torch import nn
-from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.resnet import ResNet, conv1x1, conv3x3
-from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
+from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabHead
+from torchvision.models.segmentation.fcn import FCNHead
 
 from learning.compute import at_least_float32
-from learning.models.blocks import Block
+from learning.models.aspp import RATES, adapt_pooling
+from learning.models.blocks import DoubleConv
 from learning.models.norms import convert
+from learning.models.resnet import resnet
 from learning.resize import bilinear
 
+_CONTEXT, _SKIP = 256, 48  # channels in the decoder of DeepLabV3+: of the pyramid, and of the fine features
 
-class Bottleneck(Block):
-    """torchvision's residual block with one ReLU module for each place where one acts, so that a norm can take it over.
 
-    Names, shapes and initial values of the weights are torchvision's; so are its arguments.
+class DeepLab(nn.Module):
+    """Backbone, head, and a second head on the stage before the last, which only training has a use for.
+
+    Scores are resized in float32, deterministically where that is asked for. Names of the weights are torchvision's.
+
+    Args:
+        backbone: images -> dict of features; "aux" are those for the second head, the others go to the head in their order.
+        classifier: the features of the backbone, but for "aux" -> scores.
+        aux_classifier: features "aux" -> scores, or None.
     """
 
-    expansion = 4
-
-    def __init__(
-        self,
-        inplanes,
-        planes,
-        stride=1,
-        downsample=None,
-        groups=1,
-        base_width=64,
-        dilation=1,
-        norm_layer=nn.BatchNorm2d,
-    ):
+    def __init__(self, backbone, classifier, aux_classifier=None):
         super().__init__()
-        width = int(planes * (base_width / 64.0)) * groups
-        self.relu = nn.ReLU(
-            inplace=True
-        )  # after the addition, so it follows no norm here and every norm leaves it alone
-        self.conv1 = conv1x1(inplanes, width)
-        self.bn1 = norm_layer(width)
-        self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(width, width, stride, groups, dilation)
-        self.bn2 = norm_layer(width)
-        self.relu2 = nn.ReLU(inplace=True)
-        self.conv3 = conv1x1(width, planes * self.expansion)
-        self.bn3 = norm_layer(planes * self.expansion)
-        self.downsample = downsample
-
-    def compute(self, x):
-        """x (B, inplanes, h, w) -> (B, 4 * planes, h / stride, w / stride)"""
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu1(self.bn1(self.conv1(x)))
-        out = self.relu2(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return self.relu(out + identity)
-
-
-class PooledBranch(nn.Sequential):
-    """The branch of ASPP that sees the mean of the whole image; bilinear from one pixel is that pixel everywhere."""
+        self.backbone, self.classifier, self.aux_classifier = backbone, classifier, aux_classifier
 
     def forward(self, x):
-        """x (B, C, h, w) -> (B, C', h, w)"""
-        return super().forward(x).expand(-1, -1, *x.shape[-2:])
+        """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}; in training "aux" of the same shape, where there is that head"""
+        features = self.backbone(x)
+        coarse = features.pop("aux", None)
+        scores = {"out": self.classifier(*features.values())}
+        if self.training and self.aux_classifier is not None:
+            scores["aux"] = self.aux_classifier(coarse)
+        return {name: bilinear(at_least_float32(values), x.shape[-2:]) for name, values in scores.items()}
 
 
-class DeepLab(DeepLabV3):
-    """torchvision's module with scores that are resized in float32, deterministically where that is asked for."""
-
-    def forward(self, x):
-        """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}"""
-        scores = self.classifier(self.backbone(x)["out"])  # (B, C, h / 8, w / 8)
-        return {"out": bilinear(at_least_float32(scores), x.shape[-2:])}
-
-
-def deeplabv3(num_classes, norm, blocks):
-    """DeepLabV3 with output stride 8 on a ResNet of bottleneck blocks; no weights but the random initial ones.
+class PlusHead(nn.Module):
+    """The decoder of DeepLabV3+: the pyramid's context, enlarged, beside fine features that are reduced to few channels.
 
     Args:
         num_classes: C.
         norm: a key of `norms.NORMS`.
-        blocks: number of residual blocks of the four stages.
+        rates: dilations of the pyramid.
+    """
+
+    def __init__(self, num_classes, norm, rates):
+        super().__init__()
+        self.aspp = ASPP(2048, rates, _CONTEXT)
+        adapt_pooling(self.aspp, norm)
+        self.skip = nn.Sequential(nn.Conv2d(256, _SKIP, 1, bias=False), nn.BatchNorm2d(_SKIP), nn.ReLU(inplace=True))
+        self.decoder = DoubleConv(_SKIP + _CONTEXT, _CONTEXT)
+        self.scores = nn.Conv2d(_CONTEXT, num_classes, 1)
+
+    def forward(self, fine, coarse):
+        """features (B, 256, h / 4, w / 4) and (B, 2048, h / stride, w / stride) -> logits (B, C, h / 4, w / 4)"""
+        context = bilinear(self.aspp(coarse), fine.shape[-2:])
+        return self.scores(self.decoder(torch.cat([self.skip(fine), context], 1)))
+
+
+def deeplabv3(backbone, num_classes, norm, output_stride=8, aux=False):
+    """DeepLabV3 on a ResNet of bottleneck blocks, with random initial weights.
+
+    Args:
+        backbone: "resnet50" or "resnet101".
+        num_classes: C.
+        norm: a key of `norms.NORMS`.
+        output_stride: 8 or 16, size of the image / size of the features that are classified.
+        aux: whether training has scores of a second head on the third stage, too.
 
     Returns:
-        torch.nn.Module: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}; the weights' names are torchvision's.
+        DeepLab
     """
-    backbone = ResNet(Bottleneck, blocks, replace_stride_with_dilation=[False, True, True])
-    features = IntermediateLayerGetter(backbone, return_layers={"layer4": "out"})
-    model = DeepLab(features, DeepLabHead(2048, num_classes))
-    branches = model.classifier[0].convs
-    branches[-1] = PooledBranch(*branches[-1])
-    convert(model, norm)
-    if norm == "instance":
-        # The pooled branch of ASPP is one pixel: an instance has no statistics there.
-        branches[-1][2] = nn.Identity()
-    return model
+    features = resnet(backbone, ({"layer3": "aux"} if aux else {}) | {"layer4": "out"}, output_stride)
+    head = DeepLabHead(2048, num_classes, RATES[output_stride])
+    adapt_pooling(head[0], norm)
+    return convert(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)
 
 
-def deeplabv3_resnet50(num_classes, norm):
-    """DeepLabV3 on ResNet-50: 39.6 M parameters with 19 classes."""
-    return deeplabv3(num_classes, norm, [3, 4, 6, 3])
-
-
-def deeplabv3_resnet101(num_classes, norm):
-    """DeepLabV3 on ResNet-101: 58.6 M parameters with 19 classes."""
-    return deeplabv3(num_classes, norm, [3, 4, 23, 3])
+def deeplabv3plus(backbone, num_classes, norm, output_stride=16, aux=False):
+    """DeepLabV3+ on a ResNet of bottleneck blocks: as `deeplabv3`, with a decoder at a quarter of the image's size."""
+    outputs = {"layer1": "fine"} | ({"layer3": "aux"} if aux else {}) | {"layer4": "out"}
+    features = resnet(backbone, outputs, output_stride)
+    head = PlusHead(num_classes, norm, RATES[output_stride])
+    return convert(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)
