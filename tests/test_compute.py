@@ -92,7 +92,12 @@ def test_batch_norm_with_accumulation_is_mentioned(camvid, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [*(("UNet", norm) for norm in NORMS), ("DeepLabv3_resnet50", "batch"), ("DeepLabv3_resnet50", "evo_b0")],
+    [
+        *(("UNet", norm) for norm in NORMS),
+        *(("DeepLabv3_resnet50", norm) for norm in ("batch", "evo_b0")),
+        *(("UNet_resnet34", norm) for norm in ("batch", "evo_b0")),
+        ("DeepLabv3plus_resnet50", "batch"),
+    ],
 )
 def test_recomputed_blocks_change_no_bit(name, norm):
     batches = [batch(seed, 2) for seed in (1, 2)]

@@ -22,7 +22,7 @@ from learning.models.norms import (
 )
 
 CLASSES = 5
-SMALL = [name for name in MODELS if name != "DeepLabv3_resnet101"]
+SMALL = [name for name in MODELS if not name.endswith("101")]
 RESNET50_BLOCKS = 16
 
 
@@ -64,9 +64,10 @@ def test_sizes_need_not_divide_by_anything(name, norm, size):
     assert torch.isfinite(logits).all()
 
 
-def test_resnet101_has_outputs_of_the_image_size():
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in SMALL])
+def test_resnet101_has_outputs_of_the_image_size(name):
     with torch.inference_mode():
-        outputs = built("DeepLabv3_resnet101", "batch").eval()(noise(1, 3, 33, 47))
+        outputs = build_model(name, CLASSES, "batch", seed=0).eval()(noise(1, 3, 33, 47))
     assert outputs["out"].shape == (1, CLASSES, 33, 47)
 
 
@@ -89,6 +90,26 @@ def test_the_seed_decides_the_weights_and_torchs_random_state_is_kept():
     again, other = (build_model("UNet", CLASSES, "batch", seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_convolutions_start_as_torchvisions_do(name):
+    """Backbones from a normal distribution of variance 2 / fan out, all others uniformly with variance 1 / (3 fan in)."""
+    model = build_model(name, CLASSES, "batch", seed=0)
+    kernels = {key: value for key, value in model.named_parameters() if value.ndim == 4 and value.numel() > 5000}
+    assert len(kernels) > 15
+    for key, kernel in kernels.items():
+        fan_out, fan_in = (kernel[0].numel() * kernel.shape[0] // kernel.shape[1], kernel[0].numel())
+        expected = 2 / fan_out if key.startswith("backbone.") else 1 / (3 * fan_in)
+        assert kernel.var().item() == pytest.approx(expected, rel=0.1), key
+        assert abs(kernel.mean().item()) < 5 * (expected / kernel.numel()) ** 0.5, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_but_the_plain_unet_has_a_backbone(name):
+    with torch.device("meta"):
+        model = MODELS[name](CLASSES, "batch")
+    assert hasattr(model, "backbone") == (name != "UNet")
 
 
 @pytest.mark.parametrize("name", SMALL)
