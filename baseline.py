@@ -153,7 +153,7 @@ def diagnose(args, data, parts, trained):
             images[: args.batch_size],
             trained.confusion,
             data.labels.names,
-            trained.mean_loss(),
+            trained.term_losses(),
             parts.training.criterion,
         )
     if distributed.is_main():

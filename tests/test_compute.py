@@ -64,7 +64,7 @@ def test_a_part_without_labels_changes_nothing():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_weight_is_known_without_the_outputs(name):
-    criterion = Criterion(name, torch.linspace(0.5, 1.5, CLASSES))
+    criterion = Criterion(name, {"weighted_ce": {"class_weights": torch.linspace(0.5, 1.5, CLASSES)}})
     _, labels = batch(3)
     outputs = {"out": torch.randn(4, CLASSES, 64, 64)}
     assert torch.equal(criterion.weight(labels), criterion(outputs, labels)[1])
