@@ -150,7 +150,10 @@ def test_by_hand():
     target = (torch.arange(100) > 12).long().expand(1, 1, 100)
     assert squared_distances(true_boundary(target))[0, 0, 8:13].tolist() == [16, 9, 4, 1, 0]
     divergence = 4 * (2 / (1 + math.exp(-4)) - 1)  # of the two sides of the step
-    large, small = math.log1p(math.exp(-divergence)), math.log1p(math.exp(divergence))  # -log softmax of (divergence, 0)
+    large, small = (
+        math.log1p(math.exp(-divergence)),
+        math.log1p(math.exp(divergence)),
+    )  # -log softmax of (divergence, 0)
     even = 0.2 * (large + small) / 2
     # To the right: from 8, where nothing changes; from 9, over the step; from 10, away from it.
     expected = (4 * math.log(2) + 3 * (0.8 * large + even) + 2 * (0.8 * small + even)) / 20 / 3

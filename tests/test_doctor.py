@@ -245,7 +245,9 @@ def test_the_constant_loss_is_the_entropy_of_the_shares_and_the_weighted_one_tha
     weights = torch.from_numpy(enet(PIXELS[None].numpy())).float()
     weighted = weights.double() * PIXELS / (weights.double() * PIXELS).sum()
     expected = -(weighted * weighted.log()).sum().item()
-    assert doctor.constant_loss(PIXELS, Criterion("weighted_ce", {"weighted_ce": {"class_weights": weights}})) == pytest.approx(expected, rel=1e-5)
+    assert doctor.constant_loss(
+        PIXELS, Criterion("weighted_ce", {"weighted_ce": {"class_weights": weights}})
+    ) == pytest.approx(expected, rel=1e-5)
     assert doctor.constant_loss(torch.tensor([3, 0, 1]), Criterion("ce")) == pytest.approx(0.5623351446)
     assert doctor.constant_loss(torch.tensor([3, 0]), Criterion("ce")) == 0
 
@@ -258,7 +260,7 @@ def test_the_constant_focal_loss_is_close_to_the_least_there_is(gamma):
 
     def closure():
         optimizer.zero_grad()
-        of_each = [criterion({"out": scores[None, :, None, None]}, torch.full((1, 1, 1), c))[0] for c in range(11)]
+        of_each = [criterion({"out": scores[None, :, None, None]}, torch.full((1, 1, 1), c))[0][0] for c in range(11)]
         (loss := (shares * torch.stack(of_each)).sum()).backward()
         return loss
 

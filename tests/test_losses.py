@@ -34,7 +34,11 @@ def scene(seed=0, batch=3, size=(16, 18)):
 
 
 SUMS = ("ce+dice", "10*focal+log_dice", "ce+lovasz+abl", "weighted_ce+0.5*ohem+tversky")
-OPTIONS = {"weighted_ce": {"class_weights": WEIGHTS}, "focal": {"gamma": 2.0}, "ohem": {"threshold": 0.5, "fraction": 0.2}}
+OPTIONS = {
+    "weighted_ce": {"class_weights": WEIGHTS},
+    "focal": {"gamma": 2.0},
+    "ohem": {"threshold": 0.5, "fraction": 0.2},
+}
 
 
 def criterion_of(terms, **options):
@@ -142,7 +146,9 @@ def test_weighted_focal_multiplies_each_pixel():
     logits, target = case(14)
     total, weight = focal(logits, target, 2.0, WEIGHTS)
     of_classes = [focal(logits, torch.where(target == c, target, VOID), 2.0) for c in range(CLASSES)]
-    assert total.item() == pytest.approx(sum(w * s.item() for w, (s, _) in zip(WEIGHTS.tolist(), of_classes, strict=True)))
+    assert total.item() == pytest.approx(
+        sum(w * s.item() for w, (s, _) in zip(WEIGHTS.tolist(), of_classes, strict=True))
+    )
     assert weight.item() == pytest.approx(
         sum(w * n.item() for w, (_, n) in zip(WEIGHTS.tolist(), of_classes, strict=True))
     )

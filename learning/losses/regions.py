@@ -53,7 +53,9 @@ def lovasz(logits, target):
     target = target.flatten(1)
     valid = target != VOID
     slopes, offsets, present = [], [], []
-    for c, p in enumerate(probabilities.detach().unbind(1)):  # one at a time: sorting all would take several times the memory
+    for c, p in enumerate(
+        probabilities.detach().unbind(1)
+    ):  # one at a time: sorting all would take several times the memory
         is_class = target == c
         slope = _lovasz_slopes(torch.where(is_class, 1 - p, p), is_class, valid)
         # Given the order of the errors, the loss is linear in them: 1 - p where the class is true, p elsewhere.
