@@ -157,6 +157,8 @@ def diagnose(args, data, parts, trained):
             trained.mean_loss(),
             # The training loss is that of both heads.
             (lambda outputs, target: criterion(outputs | {"aux": outputs["out"]}, target)) if args.aux else criterion,
+            trained.term_losses(),
+            parts.training.criterion,
         )
     if distributed.is_main():
         print(paragraph, flush=True)

@@ -7,6 +7,7 @@ functions that need torch import it, and what builds on it, themselves.
 import os
 import secrets
 import sys
+import textwrap
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import options
 from helpers import runlog
 from helpers.errors import InputError
+from learning import class_weights
 from learning.datasets import open_dataset
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
@@ -42,12 +44,14 @@ def prepare(argv):
             stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
         args, typed = options.parse(argv, stored)
         args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
+        args.class_weights = class_weights.written_out(args.class_weights)
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
         if args.predict or not args.override:
             options.refuse_changes(args, typed & set(fixed), stored)
         args.weights = str(source) if source and not args.replay else None
     else:
         options.check(args)  # --resume of a run that is not there starts it
+        args.class_weights = class_weights.written_out(args.class_weights)
     check_run_folder(args, run)
 
     data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
@@ -105,6 +109,7 @@ def settle(args, data):
     }
     for name, value in defaults.items():
         setattr(args, name, list(getattr(args, name) or value))
+    class_weights.check(args.class_weights, spec, len(data.labels.classes))
     args.dataset_path = os.path.abspath(data.root)
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
@@ -175,17 +180,17 @@ class Parts:
             self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed
         )
         self.val_batches = self.eval_batches("val")
-        steps, weights = len(self.train_batches), None
-        if args.loss == "weighted_ce":
-            standard, pixels = data.spec.CLASS_WEIGHTS, surveys["train"].pixels.sum(0)
-            weights = (torch.tensor(standard) if standard else losses.enet_weights(pixels)).to(self.device)
+        steps = len(self.train_batches)
+        criterion = losses.Criterion(
+            args.loss, loss_options(args, data, surveys["train"].pixels, self.device), aux_weight=args.aux
+        )
         if args.freeze == "backbone":
             freeze(self.model.backbone)
         model = distributed.spread(self.network, self.device)
         self.training = Training(
             model=torch.compile(model) if args.compile else model,
             mix=mixing(args, data),
-            criterion=losses.Criterion(args.loss, weights, args.focal_gamma, aux_weight=args.aux),
+            criterion=criterion,
             optimizer=optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay),
             rate_at=lambda epoch, step: optim.cosine_rate(
                 epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
@@ -218,10 +223,44 @@ class Parts:
         from learning import distributed
         from learning.metrics import EpochMetrics
 
-        metrics = EpochMetrics(self.num_classes, self.device)
+        metrics = EpochMetrics(self.num_classes, self.device, len(self.training.criterion.names))
         if stored and distributed.is_main():
             metrics.load_state_dict(stored)
         return metrics
+
+
+def loss_options(args, data, pixels, device):
+    """What the losses are called with: dict of a key of `learning.losses.LOSSES` -> keyword arguments.
+
+    Args:
+        pixels: int64 (N, C), labelled pixels of each class in each training image.
+        device: where the class weights go.
+    """
+    import torch
+
+    def on_device(weights):
+        return None if weights is None else torch.from_numpy(weights).float().to(device)
+
+    weights = on_device(class_weights.compute(args.class_weights, data.spec, pixels))
+    standard = on_device(class_weights.standard(data.spec, pixels))
+    return {
+        "ce": {"class_weights": weights, "label_smoothing": args.label_smoothing},
+        "weighted_ce": {"class_weights": standard, "label_smoothing": args.label_smoothing},
+        "focal": {"class_weights": weights, "gamma": args.focal_gamma},
+        "ohem": {"class_weights": weights, "threshold": args.ohem_threshold, "fraction": args.ohem_fraction},
+        "tversky": {"alpha": args.tversky_alpha, "beta": args.tversky_beta},
+    }
+
+
+def weight_lines(criterion, names):
+    """list of str: the class weights of a criterion, for the first screen; [] where there are none."""
+    lines = []
+    for name, keywords in criterion.options.items():
+        if keywords.get("class_weights") is not None:
+            numbers = keywords["class_weights"].tolist()
+            words = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))
+            lines += textwrap.wrap(f"{name} {words}", 120)
+    return [f"{'' if i else 'weights':<9} {line}" for i, line in enumerate(lines)]
 
 
 def open_cache(args, data, surveys, device):
@@ -335,6 +374,7 @@ def first_screen(args, data, surveys, run, parts):
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
         f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {parts.step_size}{shares} x {steps} steps x "
         f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
+        *weight_lines(parts.training.criterion, names),
         *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
         f"compute   {', '.join(compute_words(args, parts))}",
         f"cache     {parts.cache}",

@@ -5,7 +5,7 @@ import math
 import re
 
 from helpers.errors import InputError
-from helpers.parsing import Help, Parser, Size, Switch
+from helpers.parsing import Help, Parser, Size, Switch, weighted_sum
 
 MODELS = (
     *("DeepLabv3_resnet50", "DeepLabv3_resnet101", "DeepLabv3plus_resnet50", "DeepLabv3plus_resnet101"),
@@ -19,7 +19,7 @@ OUTPUT_STRIDES = {
     "DeepLabv3plus_resnet101": 16,
 }
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
-LOSSES = ("ce", "weighted_ce", "focal")
+LOSSES = ("ce", "weighted_ce", "focal", "ohem", "dice", "log_dice", "tversky", "lovasz", "abl")
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
 CACHES = ("auto", "off", "disk", "device")
@@ -215,8 +215,37 @@ def _add_training_options(add):
     add("--lr_momentum", type=float, default=0.9, metavar="M", help="momentum of SGD (default: %(default)s)")
     add("--lr_weight_decay", type=float, default=1e-4, metavar="W", help="weight decay of SGD (default: %(default)s)")
     add("--warmup_epochs", type=int, default=0, metavar="N", help="epochs of linear warm-up (default: %(default)s)")
-    add("--loss", choices=LOSSES, default="ce", help="cross entropy, class-weighted, or focal (default: %(default)s)")
+    add("--loss", default="ce", help=f"{', '.join(LOSSES)}, or a sum such as ce+0.5*dice (default: %(default)s)")
+    add(
+        "--class_weights",
+        default="none",
+        metavar="W",
+        help="for ce, focal and ohem: none, ocnet (Cityscapes), enet, median, or a file of one number a class (default: none)",
+    )
+    add(
+        "--label_smoothing",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="for ce and weighted_ce: share of the target spread over all classes (default: %(default)s)",
+    )
     add("--focal_gamma", type=float, default=2.0, metavar="G", help="exponent of the focal loss (default: %(default)s)")
+    add(
+        "--ohem_threshold",
+        type=float,
+        default=0.7,
+        metavar="P",
+        help="hard pixels have less probability of their class (default: %(default)s)",
+    )
+    add(
+        "--ohem_fraction",
+        type=float,
+        default=0.0625,
+        metavar="F",
+        help="at least this share of an image's pixels is hard (default: %(default)s)",
+    )
+    add("--tversky_alpha", type=float, default=0.3, metavar="A", help="cost of false positives (default: %(default)s)")
+    add("--tversky_beta", type=float, default=0.7, metavar="B", help="cost of false negatives (default: %(default)s)")
 
 
 _GROUPS = {
@@ -325,15 +354,35 @@ def check(args, combinations=True):
             if not all(math.isfinite(number) and allowed(number) for number in values):
                 shown = " ".join(str(number) for number in values)
                 raise InputError(f"--{name} {shown}: expected {words}")
-    for name in ("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path", "holdout"):
+    for name in _NAMES:
         if getattr(args, name) == "":
             raise InputError(f"--{name} is empty: name something, or leave it out")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
         raise InputError(f"--device {args.device}: expected auto, cpu, cuda, cuda:N or mps")
+    check_loss(args.loss)
     for applies, message in _REFUSED:
         if combinations and applies(args):
             raise InputError(message)
 
+
+def check_loss(text):
+    """Refuse a --loss that is no sum of losses; raises `InputError`."""
+    try:
+        unknown = [name for name in weighted_sum(text) if name not in LOSSES]
+    except ValueError as error:
+        raise InputError(f"--loss {text}: {error}; write a sum such as ce+dice or 10*focal+log_dice") from None
+    if unknown:
+        raise InputError(
+            f"--loss {text}: there is no {unknown[0]}; known are {', '.join(LOSSES)}, and sums such as ce+0.5*dice"
+        )
+
+
+def _has_loss(args, *names):
+    return any(name in names for name in weighted_sum(args.loss))
+
+
+# What names a file, a folder or a recording.
+_NAMES = (*("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path", "holdout", "class_weights"),)
 
 _SIZE = (lambda x: 64 <= x <= 16384, "64 .. 16384 pixels")
 _NUMBERS = {
@@ -355,6 +404,11 @@ _NUMBERS = {
     "warmup_epochs": (lambda x: x >= 0, "0 or more"),
     "focal_gamma": (lambda x: x >= 0, "0 or more"),
     "aux": (lambda x: x >= 0, "0 or more"),
+    "label_smoothing": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+    "ohem_threshold": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    "ohem_fraction": (lambda x: 0 < x <= 1, "a number above 0, up to 1"),
+    "tversky_alpha": (lambda x: x >= 0, "0 or more"),
+    "tversky_beta": (lambda x: x >= 0, "0 or more"),
     "save_minutes": (lambda x: x > 0, "a number above 0"),
     "skip_nonfinite": (lambda x: x >= 0, "0 or more"),
 }
@@ -409,5 +463,13 @@ _REFUSED = (
     (
         lambda a: a.warmup_epochs >= a.epochs,
         "--warmup_epochs must be smaller than --epochs: the learning rate would never fall",
+    ),
+    (
+        lambda a: a.class_weights != "none" and not _has_loss(a, "ce", "focal", "ohem"),
+        "--class_weights is for ce, focal and ohem (weighted_ce has the data set's own): change --loss, or leave it out",
+    ),
+    (
+        lambda a: a.label_smoothing and not _has_loss(a, "ce", "weighted_ce"),
+        "--label_smoothing is for ce and weighted_ce: change --loss, or leave it out",
     ),
 )

@@ -1,6 +1,7 @@
 """Command lines: a parser that answers mistakes in one line, switches, sizes, option files. Nothing heavier than argparse."""
 
 import argparse
+import math
 import shlex
 
 from helpers.errors import InputError
@@ -68,3 +69,29 @@ class Size(argparse.Action):
         if len(values) > 2:
             parser.error(f"argument {option_string}: got {len(values)} numbers, expected HEIGHT WIDTH or one number")
         setattr(namespace, self.dest, values if len(values) == 2 else values * 2)
+
+
+def weighted_sum(text):
+    """Read a sum of names, each with a factor above 0 or none: "ce+0.5*dice" -> {"ce": 1.0, "dice": 0.5}.
+
+    Returns:
+        dict: name -> factor, in the order of the sum.
+
+    Raises:
+        ValueError: says which part of it cannot be read.
+    """
+    result = {}
+    for term in text.split("+"):
+        factor, star, name = (part.strip() for part in term.rpartition("*"))
+        try:
+            number = float(factor) if star else 1.0
+        except ValueError:
+            number = math.nan
+        if not (0 < number < math.inf):
+            raise ValueError(f"{factor!r} is no factor above 0")
+        if not name:
+            raise ValueError("a name is missing")
+        if name in result:
+            raise ValueError(f"{name} stands there twice")
+        result[name] = number
+    return result

@@ -11,6 +11,8 @@ from functools import partial
 
 import torch
 
+from learning.losses import PIXELWISE
+
 SICK_SHARE = 0.95  # of a layer's channels
 EXPLODING = 1e4  # largest healthy value of an activation; 16-bit floats end at 65504
 FLAT = 1e-5  # range of a channel / its largest absolute value, below which only rounding is left
@@ -25,7 +27,7 @@ MARGIN = 0.02  # how far, relatively, a loss should be below that of the best co
 NAMED, LINES, WIDTH = 3, 6, 130
 
 
-def examine(model, initial, images, confusion, names, loss, criterion):
+def examine(model, initial, images, confusion, names, losses, criterion):
     """What looks sick after an epoch of training, as a paragraph to print.
 
     To be called before the gradients of the last step are cleared, under the autocast of the run.
@@ -36,7 +38,7 @@ def examine(model, initial, images, confusion, names, loss, criterion):
         images: float (B, 3, h, w), a batch as the network sees it, on the model's device.
         confusion: int64 (C, C) of the epoch's training predictions, rows are the truth; tensor or array.
         names: str (C,), the classes.
-        loss: float, the epoch's mean training loss.
+        losses: float (T,), the mean of each term of the epoch's training loss.
         criterion: `learning.losses.Criterion`.
 
     Returns:
@@ -44,7 +46,7 @@ def examine(model, initial, images, confusion, names, loss, criterion):
     """
     confusion = torch.as_tensor(confusion)
     findings = [
-        *loss_does_not_fall(loss, confusion.sum(1).to(images.device), criterion),
+        *loss_does_not_fall(losses, confusion.sum(1).to(images.device), criterion),
         *sick_layers(model, images),
         *untrained(model, initial),
         *never_predicted(confusion, names),
@@ -221,47 +223,58 @@ def _shares(confusion):
     return (confusion.sum(1) / total).tolist(), (confusion.sum(0) / total).tolist()
 
 
-def loss_does_not_fall(loss, pixels, criterion):
+def loss_does_not_fall(losses, pixels, criterion):
     """Whether a training loss is hardly better than that of the best scores that are the same at every pixel.
 
+    Judged are the terms that are means over pixels; what the others would be depends on where the classes are.
+
     Args:
-        loss: float, the mean training loss of an epoch, of the "out" of a model.
+        losses: float (T,), the mean of each term of the training loss of an epoch, of the "out" of a model.
         pixels: int64 (C,), how often each class occurred; on the device of the criterion's class weights.
-        criterion: function of ({"out": (1, C, 1, 1)}, int64 (1, 1, 1)) -> (sum, weight), as `learning.losses.Criterion`.
+        criterion: `learning.losses.Criterion` of T terms.
 
     Returns:
         list of str
     """
-    if not math.isfinite(loss):
-        return [f"the training loss is {loss}: lower --lr_init and start again"]
+    if not math.isfinite(sum(losses)):
+        return [f"the training loss is {sum(losses)}: lower --lr_init and start again"]
+    judged = [name for name in criterion.names if name in PIXELWISE]
+    loss = sum(loss for name, loss in zip(criterion.names, losses, strict=True) if name in judged)
     constant = constant_loss(pixels, criterion)
     if loss < (1 - MARGIN) * constant or constant == 0:
         return []
-    what = f"the training loss {loss:.3f} is not clearly below {constant:.3f}, that of not looking at the images"
+    part = "" if len(judged) == len(losses) else f" of {' + '.join(judged)}"
+    what = f"the training loss{part} {loss:.3f} is not clearly below {constant:.3f}, that of not looking at the images"
     return [f"{what}: if that lasts, change --lr_init and look at images/train_batch.png"]
 
 
 def constant_loss(pixels, criterion):
     """float: mean loss of the best prediction that is the same at every pixel; 0 where at most one class occurs.
 
-    Exact for cross entropy, whose best scores are the logarithms of the (weighted) shares. The focal loss wants flatter ones:
-    the best of some powers of the shares, within 2 % for gamma up to 5. Arguments as for `loss_does_not_fall`.
+    Of the terms that are means over pixels. Exact for cross entropy, whose best scores are the logarithms of the (weighted)
+    shares. The focal loss wants flatter ones: the best of some powers of the shares, within 2 % for gamma up to 5. For sums of
+    them and for smoothed weighted labels it is a little too high. Arguments as for `loss_does_not_fall`.
     """
     pixels = torch.as_tensor(pixels)
     classes = pixels.nonzero().flatten()  # (K,)
-    if len(classes) < 2:
+    judged = torch.tensor([name in PIXELWISE for name in criterion.names])
+    if len(classes) < 2 or not judged.any():
         return 0.0
     count = pixels[classes].cpu().double()
 
     def of_each_class(logits):
         results = [criterion({"out": logits[None, :, None, None]}, target) for target in classes[:, None, None, None]]
-        return [torch.stack(values).cpu().double() for values in zip(*results, strict=True)]  # sums (K,), weights (K,)
+        return [torch.stack(values).cpu().double()[:, judged] for values in zip(*results, strict=True)]  # (K, T) each
 
-    total = count * of_each_class(torch.zeros(len(pixels), device=pixels.device))[1]
-    scores = torch.full((len(pixels),), -100.0)  # what never occurs gets nothing
-    scores[classes.cpu()] = (total / total.sum()).clamp(min=1e-30).log().float()
-    losses = [of_each_class((power * scores).to(pixels.device))[0] for power in (1.0, 0.9, 0.8, 0.7)]
-    return min(float((count * values).sum() / total.sum()) for values in losses)
+    totals = count[:, None] * of_each_class(torch.zeros(len(pixels), device=pixels.device))[1]
+    shares = torch.zeros(len(pixels), dtype=torch.float64)
+    shares[classes.cpu()] = (totals / totals.sum(0)).mean(1)
+    smoothing = max(options.get("label_smoothing", 0.0) for options in criterion.options.values())
+    scores = (
+        ((1 - smoothing) * shares + smoothing / len(shares)).log().clamp(min=-100).float()
+    )  # what never occurs gets 0
+    sums = [of_each_class((power * scores).to(pixels.device))[0] for power in (1.0, 0.9, 0.8, 0.7)]
+    return min(float((count @ of_each / totals.sum(0)).sum()) for of_each in sums)
 
 
 def _listed(names):

@@ -47,7 +47,7 @@ class Guard:
 
         Args:
             step: of the epoch.
-            loss: scalar tensor; summed over the processes, as the gradients are.
+            loss: scalar tensor, this process's share; added up over the processes, as the gradients are.
             optimizer: a fused torch.optim.Optimizer, which leaves a step out where its `found_inf` is not 0.
             precision: `learning.compute.Precision`.
 

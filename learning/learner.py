@@ -74,23 +74,24 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
     for step, (images, labels) in enumerate(batches, first_step):
         images, labels = training.mix(images, labels, epoch, step)
         whole = distributed.add_up(criterion.weight(labels))
-        summed, seen_parts = torch.zeros_like(whole), []
+        summed, seen_parts = 0.0, []
         optimizer.zero_grad(set_to_none=True)
         guard.remember()
         for seen, target, is_last in training.parts(images, labels, epoch, step):
             with distributed.gradients(model, complete=is_last):
                 with precision.autocast():
                     outputs = model(seen)
-                total, weight = criterion(outputs, target)
+                totals, weights = criterion(outputs, target)
+                loss = mean(totals, whole)
                 # The gradients of several processes are averaged; what is wanted is their sum.
-                precision.backward(mean(total, whole) * distributed.size())
-            summed += total.detach()
-            seen_parts.append((total.detach(), weight, to_classes(outputs["out"].detach()), target))
+                precision.backward(loss * distributed.size())
+            summed += loss.detach()
+            seen_parts.append((totals.detach(), weights, to_classes(outputs["out"].detach()), target))
         set_learning_rate(optimizer, training.rate_at(epoch, step))
         taken = guard.watch(step, summed, optimizer, precision)
         precision.step(optimizer)
-        for total, weight, prediction, target in seen_parts:
-            metrics.add_loss(torch.where(taken, total, 0), torch.where(taken, weight, 0))
+        for totals, weights, prediction, target in seen_parts:
+            metrics.add_loss(torch.where(taken, totals, 0), torch.where(taken, weights, 0))
             metrics.add_prediction(prediction, torch.where(taken, target, VOID))
         report(len(images), metrics)
     guard.settle()

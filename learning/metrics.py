@@ -13,18 +13,19 @@ class EpochMetrics:
     Args:
         num_classes: C.
         device: where the counts live.
+        num_terms: T, of how many terms the loss is the sum.
     """
 
-    def __init__(self, num_classes, device):
+    def __init__(self, num_classes, device, num_terms=1):
         self.num_classes = num_classes
         # Apple's GPUs have no float64; their sums are kept on the CPU.
         place = "cpu" if torch.device(device).type == "mps" else device
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=place)
-        self.loss = torch.zeros(2, dtype=torch.float64, device=place)  # sum, weight
+        self.loss = torch.zeros(2, num_terms, dtype=torch.float64, device=place)  # sums, weights
 
-    def add_loss(self, total, weight):
-        """Add a batch's (sum, weight) as the losses return them."""
-        self.loss += torch.stack([total.detach(), weight]).to(self.loss.device).double()
+    def add_loss(self, totals, weights):
+        """Add a batch's sums and weights, (T,) each, as `learning.losses.Criterion` returns them."""
+        self.loss += torch.stack([totals.detach(), weights]).to(self.loss.device).double()
 
     def add_prediction(self, prediction, target):
         """Count the pixels of a batch.
@@ -53,12 +54,18 @@ class EpochMetrics:
     def load_state_dict(self, state):
         """Go on from counts that another process has handed over; of several processes, one does."""
         self.confusion.copy_(state["confusion"])
-        self.loss.copy_(state["loss"])
+        if state["loss"].numel() == self.loss.numel():  # --override may have changed the terms: then it begins anew
+            self.loss.copy_(state["loss"].view_as(self.loss))
+
+    def term_losses(self):
+        """list of float: the mean of each term of the loss so far, nan where nothing of weight has come."""
+        totals, weights = self.loss.tolist()
+        return [total / weight if weight else float("nan") for total, weight in zip(totals, weights, strict=True)]
 
     def mean_loss(self):
         """float: mean loss so far, nan before the first valid pixel."""
-        total, weight = self.loss.tolist()
-        return total / weight if weight else float("nan")
+        terms = [loss for loss, weight in zip(self.term_losses(), self.loss[1].tolist(), strict=True) if weight]
+        return sum(terms) if terms else float("nan")
 
     def accuracy(self):
         """float: share of the valid pixels that are right so far, nan before the first."""

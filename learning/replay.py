@@ -27,15 +27,16 @@ def replay_step(model, training, images, labels, epoch, step):
     for seen, target, _ in training.parts(images, labels, epoch, step):
         with training.precision.autocast():
             outputs = model(seen)
-        total, _ = training.criterion(outputs, target)
-        mean(total, whole).backward()
-        summed += float(total.detach())
+        totals, _ = training.criterion(outputs, target)
+        mean(totals, whole).backward()
+        summed += totals.detach()
     for hook in hooks:
         hook.remove()
-    finite = torch.tensor(summed).isfinite().item() and not found
-    found.append(
-        f"loss {summed / max(float(whole), 1e-12):g} over {int(whole)} (weighted) pixels of {len(images)} images"
-    )
+    finite = bool(summed.isfinite().all()) and not found
+    terms = [
+        f"{name} {float(mean(*pair)):g}" for name, *pair in zip(training.criterion.names, summed, whole, strict=True)
+    ]
+    found.append(f"loss {float(mean(summed, whole)):g} of {len(images)} images ({' + '.join(terms)})")
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
             found.append(f"the gradient of {name} is the first that is not finite")

@@ -28,7 +28,7 @@ def training_of(model, accumulate=1, loss="ce", precision="off", lr=0.1, tolerat
     return Training(
         model=model,
         mix=lambda images, labels, *_: (images, labels),
-        criterion=Criterion(loss, torch.linspace(0.5, 1.5, CLASSES)),
+        criterion=Criterion(loss, {"weighted_ce": {"class_weights": torch.linspace(0.5, 1.5, CLASSES)}}),
         optimizer=torch.optim.SGD(optimized.parameters(), lr, momentum=0.9, fused=True),
         rate_at=lambda *_: lr,
         precision=Precision(precision, CPU),

@@ -83,7 +83,13 @@ def test_predict_needs_no_test_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [("--loss", "focal", "--focal_gamma", "2.0"), ("--loss", "weighted_ce"), ("--cutmix", "--copyblob")]
+    "words",
+    [
+        ("--loss", "focal", "--focal_gamma", "2.0"),
+        ("--loss", "weighted_ce"),
+        ("--loss", "ce+lovasz+abl"),
+        ("--cutmix", "--copyblob"),
+    ],
 )
 def test_losses_and_mixing_train(tmp_path, minicity, words):
     run = tmp_path / "run"

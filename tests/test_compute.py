@@ -34,7 +34,10 @@ def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
 # ---------------------------------------------------------------------------------------------- accumulation
 
 
-@pytest.mark.parametrize(("name", "loss"), [*(("UNet", loss) for loss in LOSSES), ("DeepLabv3_resnet50", "ce")])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [*(("UNet", loss) for loss in (*LOSSES, "2*ce+0.5*dice+lovasz+abl")), ("DeepLabv3_resnet50", "ce")],
+)
 def test_accumulated_steps_equal_those_of_the_whole_batch(name, loss):
     """In float64 to 1e-10: weights after two steps, which see every gradient, and the momentum of the first."""
     whole = without_dropout(build_model(name, CLASSES, "group", 0)).double()
@@ -62,13 +65,13 @@ def test_a_part_without_labels_changes_nothing():
     assert all((a - b).abs().max() <= 1e-10 for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, "ce+0.5*dice"])
 def test_the_weight_is_known_without_the_outputs(name):
-    criterion = Criterion(name, torch.linspace(0.5, 1.5, CLASSES))
+    criterion = Criterion(name, {"weighted_ce": {"class_weights": torch.linspace(0.5, 1.5, CLASSES)}})
     _, labels = batch(3)
     outputs = {"out": torch.randn(4, CLASSES, 64, 64)}
     assert torch.equal(criterion.weight(labels), criterion(outputs, labels)[1])
-    assert criterion.weight(torch.full_like(labels, VOID)) == 0
+    assert (criterion.weight(torch.full_like(labels, VOID)) == 0).all()
 
 
 def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, capsys):

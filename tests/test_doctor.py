@@ -11,7 +11,8 @@ from torch import nn
 
 from helpers.labels import CAMVID, VOID
 from learning import doctor
-from learning.losses import Criterion, enet_weights, mean
+from learning.class_weights import enet
+from learning.losses import Criterion, mean
 from learning.models import MODELS, build_model
 from learning.models.norms import NORMS
 from learning.optim import build_optimizer
@@ -241,23 +242,25 @@ def test_one_class_nearly_everywhere():
 def test_the_constant_loss_is_the_entropy_of_the_shares_and_the_weighted_one_that_of_weighted_shares():
     shares = PIXELS.double() / PIXELS.sum()
     assert doctor.constant_loss(PIXELS, Criterion("ce")) == pytest.approx(-(shares * shares.log()).sum().item())
-    weights = enet_weights(PIXELS)
+    weights = torch.from_numpy(enet(PIXELS[None].numpy())).float()
     weighted = weights.double() * PIXELS / (weights.double() * PIXELS).sum()
     expected = -(weighted * weighted.log()).sum().item()
-    assert doctor.constant_loss(PIXELS, Criterion("weighted_ce", weights)) == pytest.approx(expected, rel=1e-5)
+    assert doctor.constant_loss(
+        PIXELS, Criterion("weighted_ce", {"weighted_ce": {"class_weights": weights}})
+    ) == pytest.approx(expected, rel=1e-5)
     assert doctor.constant_loss(torch.tensor([3, 0, 1]), Criterion("ce")) == pytest.approx(0.5623351446)
     assert doctor.constant_loss(torch.tensor([3, 0]), Criterion("ce")) == 0
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0, 5.0])
 def test_the_constant_focal_loss_is_close_to_the_least_there_is(gamma):
-    criterion, shares = Criterion("focal", focal_gamma=gamma), PIXELS / PIXELS.sum()
+    criterion, shares = Criterion("focal", {"focal": {"gamma": gamma}}), PIXELS / PIXELS.sum()
     scores = shares.log().requires_grad_()
     optimizer = torch.optim.LBFGS([scores], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        of_each = [criterion({"out": scores[None, :, None, None]}, torch.full((1, 1, 1), c))[0] for c in range(11)]
+        of_each = [criterion({"out": scores[None, :, None, None]}, torch.full((1, 1, 1), c))[0][0] for c in range(11)]
         (loss := (shares * torch.stack(of_each)).sum()).backward()
         return loss
 
@@ -269,11 +272,27 @@ def test_the_constant_focal_loss_is_close_to_the_least_there_is(gamma):
 def test_a_loss_that_does_not_fall():
     criterion = Criterion("ce")
     constant = doctor.constant_loss(PIXELS, criterion)
-    assert doctor.loss_does_not_fall(0.97 * constant, PIXELS, criterion) == []
-    finding = only(doctor.loss_does_not_fall(0.99 * constant, PIXELS, criterion))
+    assert doctor.loss_does_not_fall([0.97 * constant], PIXELS, criterion) == []
+    finding = only(doctor.loss_does_not_fall([0.99 * constant], PIXELS, criterion))
     assert f"{0.99 * constant:.3f} is not clearly below {constant:.3f}" in finding
-    assert "the training loss is nan: " in only(doctor.loss_does_not_fall(math.nan, PIXELS, criterion))
-    assert doctor.loss_does_not_fall(0.0, torch.tensor([5, 0]), criterion) == []
+    assert "the training loss is nan: " in only(doctor.loss_does_not_fall([math.nan], PIXELS, criterion))
+    assert doctor.loss_does_not_fall([0.0], torch.tensor([5, 0]), criterion) == []
+
+
+def test_the_constant_loss_of_smoothed_labels():
+    shares = 0.9 * PIXELS.double() / PIXELS.sum() + 0.1 / len(PIXELS)
+    criterion = Criterion("ce", {"ce": {"label_smoothing": 0.1}})
+    assert doctor.constant_loss(PIXELS, criterion) == pytest.approx(-(shares * shares.log()).sum().item(), rel=1e-6)
+
+
+def test_of_a_sum_the_means_over_pixels_are_judged():
+    constant = doctor.constant_loss(PIXELS, Criterion("ce"))
+    criterion = Criterion("dice+2*ce")
+    assert doctor.constant_loss(PIXELS, criterion) == pytest.approx(2 * constant, rel=1e-6)
+    assert doctor.loss_does_not_fall([0.9, 1.9 * constant], PIXELS, criterion) == []
+    assert "the training loss of ce " in only(doctor.loss_does_not_fall([0.0, 2 * constant], PIXELS, criterion))
+    assert doctor.loss_does_not_fall([5.0], PIXELS, Criterion("dice")) == []
+    assert "is nan" in only(doctor.loss_does_not_fall([math.nan], PIXELS, Criterion("dice")))
 
 
 # ------------------------------------------------------------------------------------------------------- the paragraph
@@ -282,7 +301,7 @@ def test_a_loss_that_does_not_fall():
 def test_a_healthy_run_is_one_line():
     model, initial, images = trained(small())
     confusion = torch.diag(PIXELS)
-    arguments = model, initial, images, confusion, NAMES, 1.0, Criterion("ce")
+    arguments = model, initial, images, confusion, NAMES, [1.0], Criterion("ce")
     assert doctor.examine(*arguments) == "doctor: every layer learns; every class is predicted"
     confusion[3, 3], confusion[2, 3] = confusion[2, 2] + confusion[3, 3], confusion[2, 2].clone()
     confusion[2, 2] = 0
@@ -300,7 +319,7 @@ def test_a_very_sick_run_is_six_lines_at_most():
     model, initial, images = trained(model)
     confusion = torch.zeros(11, 11, dtype=torch.int64)
     confusion[:, 3] = PIXELS
-    text = doctor.examine(model, initial, images, confusion, NAMES, 2.4, Criterion("ce"))
+    text = doctor.examine(model, initial, images, confusion, NAMES, [2.4], Criterion("ce"))
     assert text.startswith("doctor: the training loss 2.400 is not clearly below 1.")
     assert 3 < len(text.splitlines()) <= doctor.LINES
     assert max(map(len, text.splitlines())) <= doctor.WIDTH
@@ -323,7 +342,7 @@ def test_looking_changes_nothing(norm, training):
         return copy.deepcopy(model.state_dict()), gradients, modes, hooks, torch.get_rng_state(), images.clone()
 
     before = snapshot()
-    doctor.examine(model, initial, images, torch.diag(PIXELS), NAMES, 1.0, Criterion("ce"))
+    doctor.examine(model, initial, images, torch.diag(PIXELS), NAMES, [1.0], Criterion("ce"))
     after = snapshot()
     for old, new in zip(before[:2], after[:2], strict=True):
         assert old.keys() == new.keys()

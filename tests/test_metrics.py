@@ -52,21 +52,42 @@ def test_inputs_are_not_modified():
 
 def test_the_loss_is_a_mean_over_pixels_not_over_batches():
     found = metrics()
-    found.add_loss(torch.tensor(100.0), torch.tensor(10.0))
-    found.add_loss(torch.tensor(1.0), torch.tensor(1.0))
-    found.add_loss(torch.tensor(0.0), torch.tensor(0.0))  # a batch of nothing but void
+    found.add_loss(torch.tensor([100.0]), torch.tensor([10.0]))
+    found.add_loss(torch.tensor([1.0]), torch.tensor([1.0]))
+    found.add_loss(torch.tensor([0.0]), torch.tensor([0.0]))  # a batch of nothing but void
     assert found.mean_loss() == pytest.approx(101 / 11)
 
 
 def test_the_loss_is_summed_in_float64_and_holds_no_graph():
     found = metrics()
-    value = torch.tensor(0.1, requires_grad=True)
+    value = torch.tensor([0.1], requires_grad=True)
     for _ in range(1000):
-        found.add_loss(value * 1, torch.tensor(1.0))
-    found.add_loss(torch.tensor(2.0**25), torch.tensor(2.0**25))
-    found.add_loss(torch.tensor(1.0), torch.tensor(1.0))
+        found.add_loss(value * 1, torch.tensor([1.0]))
+    found.add_loss(torch.tensor([2.0**25]), torch.tensor([2.0**25]))
+    found.add_loss(torch.tensor([1.0]), torch.tensor([1.0]))
     assert not found.loss.requires_grad
-    assert found.loss.tolist() == [pytest.approx(100 + 2.0**25 + 1, abs=1e-4), 1000 + 2.0**25 + 1]
+    assert found.loss.tolist() == [[pytest.approx(100 + 2.0**25 + 1, abs=1e-4)], [1000 + 2.0**25 + 1]]
+
+
+def test_each_term_of_a_sum_has_its_own_weight():
+    found = EpochMetrics(CLASSES, torch.device("cpu"), num_terms=2)
+    found.add_loss(torch.tensor([100.0, 3.0]), torch.tensor([10.0, 2.0]))
+    found.add_loss(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 1.0]))
+    assert found.term_losses() == [pytest.approx(101 / 11), pytest.approx(3.5 / 3)]
+    assert found.mean_loss() == pytest.approx(101 / 11 + 3.5 / 3)
+
+
+def test_counts_go_on_where_they_were_stored():
+    found, again = (EpochMetrics(CLASSES, torch.device("cpu"), num_terms=2) for _ in range(2))
+    found.add_loss(torch.tensor([100.0, 3.0]), torch.tensor([10.0, 2.0]))
+    again.load_state_dict(found.state_dict())
+    assert torch.equal(again.loss, found.loss)
+    before = metrics()  # a loss of one term used to be stored without that dimension
+    before.load_state_dict({"confusion": found.confusion, "loss": torch.tensor([6.0, 4.0])})
+    assert before.mean_loss() == 1.5
+    other = metrics()
+    other.load_state_dict(found.state_dict())
+    assert math.isnan(other.mean_loss()), "a loss of other terms is not mixed in"
 
 
 def test_nothing_counted_is_nan():
@@ -83,7 +104,7 @@ def test_the_summary_by_hand():
     target = torch.tensor([0, 0, 0, 0, 1, 1, VOID, VOID])
     prediction = torch.tensor([0, 0, 0, 1, 1, 1, 2, 0])
     found.add_prediction(prediction, target)
-    found.add_loss(torch.tensor(3.0), torch.tensor(6.0))
+    found.add_loss(torch.tensor([3.0]), torch.tensor([6.0]))
     assert found.accuracy() == pytest.approx(5 / 6)
     assert found.summary() == {
         "loss": pytest.approx(0.5),
