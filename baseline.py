@@ -141,7 +141,7 @@ def diagnose(args, data, parts, trained):
     """After the first epoch: one paragraph on what looks sick in the training."""
     from learning import checkpoint, distributed, doctor
 
-    start, criterion = parts.fresh_model(), parts.training.criterion
+    start = parts.fresh_model()
     if args.pretrained and not os.path.exists(args.pretrained):
         return  # nothing to compare with
     if args.pretrained:
@@ -154,9 +154,6 @@ def diagnose(args, data, parts, trained):
             images[: args.batch_size],
             trained.confusion,
             data.labels.names,
-            trained.mean_loss(),
-            # The training loss is that of both heads.
-            (lambda outputs, target: criterion(outputs | {"aux": outputs["out"]}, target)) if args.aux else criterion,
             trained.term_losses(),
             parts.training.criterion,
         )

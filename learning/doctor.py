@@ -263,7 +263,9 @@ def constant_loss(pixels, criterion):
     count = pixels[classes].cpu().double()
 
     def of_each_class(logits):
-        results = [criterion({"out": logits[None, :, None, None]}, target) for target in classes[:, None, None, None]]
+        scores = logits[None, :, None, None]
+        # The training loss is that of both heads, where there are two.
+        results = [criterion({"out": scores, "aux": scores}, target) for target in classes[:, None, None, None]]
         return [torch.stack(values).cpu().double()[:, judged] for values in zip(*results, strict=True)]  # (K, T) each
 
     totals = count[:, None] * of_each_class(torch.zeros(len(pixels), device=pixels.device))[1]

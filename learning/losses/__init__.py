@@ -39,7 +39,7 @@ class Criterion:
         aux_weight: weight of the auxiliary head's loss, where the model has one.
     """
 
-    def __init__(self, terms, options=None, aux_weight=0.4):
+    def __init__(self, terms, options=None, aux_weight=0.0):
         self.coefficients, self.aux_weight = weighted_sum(terms), aux_weight
         self.options = {name: (options or {}).get(name, {}) for name in self.coefficients}
 
