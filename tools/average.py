@@ -43,7 +43,7 @@ def main(argv=None):
     model.load_state_dict(merging.mean_weights(states))
     number = 0
     if args.batches and merging.running_norms(model):
-        number = reestimate(model, stored, args.batches)
+        number = reestimate(model, sources[0], stored, args.batches)
     say_differences(sources)
 
     run.create()
@@ -80,11 +80,12 @@ def parse(argv):
     return args
 
 
-def reestimate(model, stored, most):
+def reestimate(model, source, stored, most):
     """Take the statistics of a network anew, from training batches as its run sees them, but not mixed.
 
     Args:
         model: on the CPU; it is changed.
+        source: tools.combining.runs.Source of the run.
         stored: Namespace of the run's options.
         most: number of batches.
 
@@ -95,7 +96,7 @@ def reestimate(model, stored, most):
     from learning import merging
     from learning.datasets.survey import survey
 
-    data = runs.open_training_data(vars(stored))
+    data = runs.open_training_data(source)
     parts = Parts(stored, data, {split: survey(data, split) for split in ("train", "val")})
     parts.model.load_state_dict(model.state_dict())
     epochs = -(-most // len(parts.train_batches))

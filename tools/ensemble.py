@@ -35,14 +35,14 @@ def main(argv=None):
     output = Path(args.output)
     runs.refuse_foreign(output, PROGRAM, args.force)
     prepare = soft_vote if args.vote == "soft" else hard_vote
-    data, voters, predictions = prepare(args, weights)
+    data, found_by, voters, predictions = prepare(args, weights)
     samples, began = data.split(args.split), time.monotonic()
-    write_about(output, data, args, None)  # a kill may leave the folder ours, but no wrong word on its results
+    write_about(output, found_by, args, None)  # a kill may leave the folder ours, but no wrong word on its results
     folders = [runlog.RunFolder(output).results(args.split, colour) for colour in (False, True)]
     bar, _ = runlog.progress_bar(len(samples), f"{args.vote} vote {args.split}")
     with bar, results.replacing_folders(*folders) as (ids, colours):
         results.write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colours, bar.update)
-    write_about(output, data, args, voters)
+    write_about(output, found_by, args, voters)
     seconds = time.monotonic() - began
     print(
         f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {runlog.duration(seconds)} "
@@ -84,11 +84,13 @@ def soft_vote(args, weights):
     """The mean of probabilities.
 
     Returns:
-        (Dataset, list of dict, iterator): data set, what is known of each voter, and uint8 (H, W) of train ids an image.
+        (Dataset, dict, list of dict, iterator): data set, the options that find it, what is known of each voter, and
+        uint8 (H, W) of train ids for each image of the split.
     """
     sources = [runs.open_source(word) for word in args.runs]
     typed = {"dataset": args.dataset} if args.dataset else {}
-    data = runs.open_shared_data([source.options | typed for source in sources], args.split, args.dataset_path)
+    stored = {str(source.weights): source.options | typed for source in sources}
+    data, found_by = runs.open_shared_data(stored, args.split, args.dataset_path)
     from learning import ensemble  # and torch
 
     predictors, scales = runs.load(sources, data, args.device), runs.scales(args.mst)
@@ -96,7 +98,7 @@ def soft_vote(args, weights):
     paths = [sample.image for sample in data.split(args.split)]
     voters = [runs.describe(source) | {"weight": weight} for source, weight in zip(sources, weights, strict=True)]
     found = ensemble.predict(predictors, paths, shares, scales, mirror=args.mst)
-    return data, voters, (classes for classes, _ in found)
+    return data, found_by, voters, (classes for classes, _ in found)
 
 
 def hard_vote(args, weights):
@@ -107,12 +109,11 @@ def hard_vote(args, weights):
     from evaluate import find_predictions
 
     folders = [runs.find_results(word, args.split) for word in args.runs]
-    typed = {"dataset": args.dataset, "dataset_path": args.dataset_path}
-    typed = {name: value for name, value in typed.items() if value}
-    stored = [runlog.read_options(folder.parent / "options.json") for folder in folders]
+    typed = {"dataset": args.dataset} if args.dataset else {}
+    stored = {str(folder): runlog.read_options(folder.parent / "options.json") for folder in folders}
     # A folder that lies anywhere says nothing of the data; it is judged by its files alone.
-    known = [each | typed for each in stored if each] or [typed]
-    data = runs.open_shared_data(known, args.split, args.dataset_path)
+    known = {folder: options | typed for folder, options in stored.items() if options} or {str(folders[0]): typed}
+    data, found_by = runs.open_shared_data(known, args.split, args.dataset_path)
     samples = data.split(args.split)
     files = [find_predictions(folder, samples) for folder in folders]
     voters = [{"results": str(folder), "weight": weight} for folder, weight in zip(folders, weights, strict=True)]
@@ -124,13 +125,14 @@ def hard_vote(args, weights):
             choices = [train_ids[runs.read_prediction(path, sample, data.labels)] for path in paths]
             yield votes.majority(choices, weights)
 
-    return data, voters, vote()
+    return data, found_by, voters, vote()
 
 
-def write_about(output, data, args, voters):
+def write_about(output, found_by, args, voters):
     """Make the folder and write its options.json: the data set, and for each split who voted how.
 
     Args:
+        found_by: dict, the options that find the data set.
         voters: list of dict, those of --split; None forgets the former ones.
 
     Raises:
@@ -138,15 +140,14 @@ def write_about(output, data, args, voters):
     """
     path = output / "options.json"
     about = runlog.read_about(path)
-    stored = {"dataset": data.name, "dataset_path": str(data.root.resolve())}
     made = about.get("votes", {}) if about.get("made by") == PROGRAM else {}
-    if made and about["options"] != stored:
+    if made and about["options"] != found_by:
         raise InputError(f"--output {output} holds votes on {about['options']}; name another folder")
     made.pop(args.split, None)
     if voters:
         made[args.split] = {"vote": args.vote, "mst": args.mst, "voters": voters}
     output.mkdir(parents=True, exist_ok=True)
-    runlog.write_options(path, stored, {"made by": PROGRAM, "votes": made, "commit": runlog.source_commit()})
+    runlog.write_options(path, found_by, {"made by": PROGRAM, "votes": made, "commit": runlog.source_commit()})
 
 
 if __name__ == "__main__":

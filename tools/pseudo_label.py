@@ -151,7 +151,7 @@ def refuse_foreign(output, force):
 def open_data(sources, path):
     """The data set of the runs, which must all have the same classes."""
     runs.refuse_differences(sources, ("dataset",))
-    return runs.open_data(sources[0].options, path)
+    return runs.open_data(sources[0].options, sources[0].weights, path)
 
 
 def next_round(sources):

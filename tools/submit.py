@@ -32,9 +32,9 @@ def main(argv=None):
     """
     args = parse(argv)
     folder = runs.find_results(args.run, args.split)
-    typed = {"dataset": args.dataset, "dataset_path": args.dataset_path}
-    stored = runlog.read_options(folder.parent / "options.json")
-    data = runs.open_data(stored | {name: value for name, value in typed.items() if value})
+    path = folder.parent / "options.json"
+    stored = runlog.read_options(path) | ({"dataset": args.dataset} if args.dataset else {})
+    data = runs.open_data(stored, path, args.dataset_path)
     samples = data.split(args.split)
     files = find_predictions(folder, samples)
     ending = {"zip": ".zip", "csv": ".csv", "rle": "_rle.csv"}[args.format]

@@ -8,9 +8,9 @@ import numpy as np
 from helpers import runlog
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
-from learning.datasets import DATASETS, add_training_images, open_dataset
+from learning.datasets import add_training_images, open_as_stored
 
-DATA_OPTIONS = ("dataset", "dataset_path")  # what `open_data` reads
+DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # what `open_data` reads
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ def refuse_differences(sources, names):
                 )
 
 
-def open_data(stored, path=None):
-    """The data set of a run.
+def open_data(stored, source, path=None):
+    """The data set of a run, divided as there.
 
     Args:
         stored: dict of the run's options.
+        source: where they are from, for messages.
         path: folder of the data where it is not the one that the run knew.
 
     Returns:
@@ -83,44 +84,42 @@ def open_data(stored, path=None):
     Raises:
         InputError: the options are damaged, or there is no such data set.
     """
-    name, folder = stored.get("dataset"), path or stored.get("dataset_path")
-    if name not in tuple(DATASETS) or not isinstance(folder, str):
-        raise InputError(f"the options say dataset {name!r} in {folder!r}; give --dataset and --dataset_path")
-    return open_dataset(name, folder)
+    return open_as_stored(stored | ({"dataset_path": path} if path else {}), source)
 
 
-def open_training_data(stored):
-    """The data set of a run, with the folders that were added to its training images; as `open_data`."""
-    return add_training_images(open_data(stored), stored.get("extra_data"))
+def open_training_data(source):
+    """The data set of a Source, with the folders that were added to its training images; as `open_data`."""
+    return add_training_images(open_data(source.options, source.weights), source.options.get("extra_data"))
 
 
 def open_shared_data(all_options, split, path=None):
     """The data set of several runs that show the same images in a split.
 
     Args:
-        all_options: list of dict, the options of each run.
+        all_options: dict of where they are from -> dict of a run's options.
         split: name of the split.
         path: as for `open_data`.
 
     Returns:
-        learning.datasets.base.Dataset: the first run's.
+        (learning.datasets.base.Dataset, dict): the first run's, and those of its options by which it is found.
 
     Raises:
         InputError: their class tables or images differ, or there is no such split.
     """
-    names = list(dict.fromkeys(stored.get("dataset") for stored in all_options))
+    names = list(dict.fromkeys(stored.get("dataset") for stored in all_options.values()))
     if len(names) > 1:
         raise InputError(f"the runs have different classes (--dataset {names[0]} and {names[1]}): they cannot vote")
-    different = {tuple(map(repr, map(stored.get, DATA_OPTIONS))): stored for stored in all_options}
-    first, *others = (open_data(stored, path) for stored in different.values())
+    different = {}  # most runs are on the same data, which are looked for once
+    for source, stored in all_options.items():
+        different.setdefault(repr([stored.get(name) for name in DATA_OPTIONS]), (stored, source))
+    first, *others = (open_data(stored, source, path) for stored, source in different.values())
     images = [sample.name for sample in first.split(split)]
-    for other in others:
+    for other, (_, source) in zip(others, list(different.values())[1:], strict=True):
         if [sample.name for sample in other.split(split)] != images:
-            raise InputError(
-                f"the runs have different {split} images ({first.root} and {other.root}); name the data set that "
-                "all are to predict with --dataset_path"
-            )
-    return first
+            raise InputError(f"{source} has other {split} images than {next(iter(all_options))}: they cannot vote")
+    options = next(iter(all_options.values()))
+    found_by = {name: options[name] for name in DATA_OPTIONS if options.get(name) is not None}
+    return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 
 
 def refuse_foreign(folder, program, force, advice="--output"):
