@@ -201,6 +201,17 @@ def test_another_architecture_is_named(tmp_path, run, capsys):
     assert not (tmp_path / "mean").exists()
 
 
+def test_an_option_that_a_run_is_too_old_for_has_its_default(tmp_path, run, capsys):
+    old = copied_run(run, tmp_path / "old")
+    about = json.loads((old / "options.json").read_text())
+    del about["options"]["norm"]
+    (old / "options.json").write_text(json.dumps(about))
+    assert merge(run, old, "--output", tmp_path / "mean", "--batches", 0) == 0
+    copied_run(run, tmp_path / "group", norm="group")
+    assert merge(old, tmp_path / "group", "--output", tmp_path / "mean") == 2
+    assert "its --norm is group, not batch" in capsys.readouterr().err
+
+
 def test_seeds_that_differ_are_said(tmp_path, run, capsys):
     copied_run(run, tmp_path / "b", seed=2, epochs=9, save_path="b")
     assert merge(run, tmp_path / "b", "--output", tmp_path / "mean", "--batches", 0) == 0

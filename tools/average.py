@@ -118,13 +118,9 @@ def reestimate(model, source, stored, most):
 
 def say_differences(sources):
     """Say which options of the runs differ, for those of the first are kept."""
-    first = sources[0].options
-    names = {
-        name
-        for source in sources[1:]
-        for name in set(first) - set(options.PER_COMMAND)
-        if source.options.get(name) != first[name]
-    }
+    first, *others = sources
+    compared = set(first.options) - set(options.PER_COMMAND)
+    names = {name for source in others for name in compared if source.option(name) != first.option(name)}
     if names:
         print(f"the runs differ in {', '.join(f'--{name}' for name in sorted(names))}; the new run has the first's")
     if "seed" in names:

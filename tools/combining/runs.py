@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+import options
 from helpers import runlog
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
 from learning.datasets import add_training_images, open_as_stored
 
+_DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions}
 DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # what `open_data` reads
 
 
@@ -29,6 +31,10 @@ class Source:
     def options(self):
         """dict: the options of the run."""
         return self.about["options"]
+
+    def option(self, name):
+        """The value of an option; its default where the run is older than the option."""
+        return self.options.get(name, _DEFAULTS.get(name))
 
 
 def open_source(word):
@@ -63,7 +69,7 @@ def refuse_differences(sources, names):
     first = sources[0]
     for source in sources[1:]:
         for name in names:
-            one, other = first.options.get(name), source.options.get(name)
+            one, other = first.option(name), source.option(name)
             if one != other:
                 raise InputError(
                     f"{source.weights} cannot be combined with {first.weights}: its --{name} is {other}, not {one}"
@@ -117,8 +123,8 @@ def open_shared_data(all_options, split, path=None):
     for other, (_, source) in zip(others, list(different.values())[1:], strict=True):
         if [sample.name for sample in other.split(split)] != images:
             raise InputError(f"{source} has other {split} images than {next(iter(all_options))}: they cannot vote")
-    options = next(iter(all_options.values()))
-    found_by = {name: options[name] for name in DATA_OPTIONS if options.get(name) is not None}
+    stored = next(iter(all_options.values()))
+    found_by = {name: stored[name] for name in DATA_OPTIONS if stored.get(name) is not None}
     return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 
 
