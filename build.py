@@ -18,7 +18,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
-from learning.datasets import open_dataset
+from learning.datasets import add_training_images, open_dataset
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
 
@@ -45,6 +45,7 @@ def prepare(argv):
         args, typed = options.parse(argv, stored)
         args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
         args.class_weights = class_weights.written_out(args.class_weights)
+        args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
         if args.predict or not args.override:
             options.refuse_changes(args, typed & set(fixed), stored)
@@ -56,6 +57,8 @@ def prepare(argv):
 
     data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
     settle(args, data)
+    if not args.predict:
+        data = add_training_images(data, args.extra_data)
     if args.overfit:
         few = data.split("train")[: args.overfit]
         data = replace(data, splits={"train": few, "val": few})
@@ -113,6 +116,7 @@ def settle(args, data):
     args.dataset_path = os.path.abspath(data.root)
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
+    args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
     args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 
@@ -368,6 +372,7 @@ def first_screen(args, data, surveys, run, parts):
         f"device    {parts.device} ({detail})",
         f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
         *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
+        *(f"extra     {extra_words(extra)}" for extra in data.extra),
         f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
         *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
@@ -386,6 +391,12 @@ def first_screen(args, data, surveys, run, parts):
 def sees_val(args):
     """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
     return args.train_on == "trainval" and not args.holdout
+
+
+def extra_words(extra):
+    """str: what a folder adds to the training images; `learning.datasets.extra.Extra`."""
+    made = f", with pseudo labels of round {extra.round}" if extra.round else ""
+    return f"{extra.num_images} of the training images are from {extra.folder}{made}; a challenge may forbid them"
 
 
 def compute_words(args, parts):
@@ -408,6 +419,7 @@ def write_options(args, run, parts, state):
     circumstances = {
         "external weights": state.external_weights,
         "data fingerprint": parts.fingerprint,
+        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in parts.data.extra],
         "commit": runlog.source_commit(),
         "versions": versions | {"numpy": np.__version__},
         "device": str(parts.device),

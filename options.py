@@ -110,6 +110,12 @@ def _add_data_options(add):
         metavar="WHAT",
         help="validate on part of them instead: tail, the last fifth of every recording, or the name of a recording",
     )
+    add(
+        "--extra_data",
+        nargs="+",
+        metavar="FOLDER",
+        help="folders of the same format whose training images join, such as tools.pseudo_label makes",
+    )
     add("--train_size", action=Size, help="image size before scaling (default: minicity 1024 2048, camvid 360 480)")
     add("--crop_size", action=Size, help="training crop (default: minicity 768 768, camvid 360 480)")
     add("--test_size", action=Size, help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
@@ -357,6 +363,8 @@ def check(args, combinations=True):
     for name in _NAMES:
         if getattr(args, name) == "":
             raise InputError(f"--{name} is empty: name something, or leave it out")
+    if "" in (args.extra_data or []):
+        raise InputError("--extra_data has an empty name: name folders, or leave it out")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", args.device):
         raise InputError(f"--device {args.device}: expected auto, cpu, cuda, cuda:N or mps")
     check_loss(args.loss)
@@ -425,6 +433,10 @@ _REFUSED = (
     (
         lambda a: a.overfit and a.holdout,
         "--overfit validates on the images it is trained on: leave out --holdout",
+    ),
+    (
+        lambda a: a.overfit and a.extra_data,
+        "--overfit trains on a few images of the data set: leave out --extra_data",
     ),
     (
         lambda a: a.replay and (a.predict or a.resume or a.dry_run),

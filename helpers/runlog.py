@@ -116,12 +116,17 @@ def read_options(path):
     Raises:
         InputError: the file is damaged.
     """
+    return read_about(path).get("options", {})
+
+
+def read_about(path):
+    """Everything that options.json says: what `write_options` wrote; arguments and errors as for `read_options`."""
     if not Path(path).is_file():
         return {}
     try:
-        options = json.loads(Path(path).read_text(encoding="utf-8"))["options"]
-        if isinstance(options, dict):
-            return options
+        about = json.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(about["options"], dict):
+            return about
         reason = "it has no options"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"

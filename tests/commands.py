@@ -1,5 +1,8 @@
 """Runs the programs in-process, as a command line would."""
 
+import json
+import shutil
+
 import baseline
 import evaluate
 from helpers.errors import exit_status
@@ -27,6 +30,15 @@ def run_baseline(*words):
 def run_evaluate(*words):
     """Exit status of evaluate.py."""
     return exit_status("evaluate.py", evaluate.main, list(map(str, words)))
+
+
+def copied_run(run, folder, **changed):
+    """Folder of a copy of a run whose options.json says something else."""
+    shutil.copytree(run, folder)
+    about = json.loads((folder / "options.json").read_text())
+    about["options"] |= changed
+    (folder / "options.json").write_text(json.dumps(about))
+    return folder
 
 
 def snapshot(folder):

@@ -1,12 +1,12 @@
 """Data sets on disk: which files there are and what their labels mean. No torch here.
 
 A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`, `MEAN`, `STD`, `CLASS_WEIGHTS`, `BLOB_RULES`,
-`IMAGES` (how images are named), the line `HINT` for a missing folder, and the function `find(root)`; it joins by a line in
-`DATASETS`.
+`IMAGES` (how images are named), the line `HINT` for a missing folder, and the functions `find(root)` and
+`sample_paths(split, name, suffix, encoding)`; it joins by a line in `DATASETS`.
 """
 
 from helpers.errors import InputError
-from learning.datasets import camvid, minicity
+from learning.datasets import camvid, extra, minicity
 from learning.datasets.base import open_dataset as _open_dataset
 from learning.datasets.holdout import TRAIN_ON, select
 
@@ -47,3 +47,8 @@ def open_as_stored(stored, source):
             "give --dataset and --dataset_path"
         )
     return select(open_dataset(name, root), train_on, holdout)
+
+
+def add_training_images(dataset, folders):
+    """The data set with the training images of other folders of the same format behind its own; see `extra.with_extra`."""
+    return extra.with_extra(dataset, folders or (), open_dataset)

@@ -60,6 +60,7 @@ class Dataset:
         splits: split name -> tuple of `Sample`, sorted by file name; "train" and "val" where they exist, "test" is optional.
         encoding: what the label files hold, "ids" or "train_ids" (see `helpers.labels`).
         spec: the data set's module, with its constants.
+        extra: tuple of `learning.datasets.extra.Extra`, the folders whose images stand at the end of "train".
     """
 
     name: str
@@ -67,6 +68,7 @@ class Dataset:
     splits: dict
     encoding: str
     spec: ModuleType
+    extra: tuple = ()
 
     @property
     def labels(self) -> LabelTable:

@@ -40,3 +40,19 @@ def find(root):
         splits[split], unpaired = pair(split, images, labels, {}, label_required=required, where=annotations)
         findings += twice + labels_twice + unpaired
     return splits, "ids", findings
+
+
+def sample_paths(split, name, suffix, encoding):
+    """Where an image and its label go, relative to the root.
+
+    Args:
+        split: name of the split.
+        name: of the sample, the image's file name without suffix.
+        suffix: of the image file, such as ".jpg".
+        encoding: of the labels; here always "ids".
+
+    Returns:
+        (str, str)
+    """
+    assert encoding == "ids"
+    return f"{split}/{name}{suffix}", f"{split}annot/{name}.png"

@@ -59,6 +59,13 @@ def find(root):
     return splits, encoding, findings
 
 
+def sample_paths(split, name, suffix, encoding):
+    """Where an image and its label go, relative to the root; arguments and result as for `camvid.sample_paths`."""
+    key = name.removesuffix(_IMAGE)
+    ending = _IDS if encoding == "ids" else _TRAIN_IDS
+    return f"leftImg8bit/{split}/{key}{_IMAGE}{suffix}", f"gtFine/{split}/{key}{ending}.png"
+
+
 def _any_files(folder, splits, suffix):
     return any(path.stem.endswith(suffix) for split in splits for path in _walk(folder / split))
 

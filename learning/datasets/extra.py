@@ -1,0 +1,84 @@
+"""More training images from other folders, such as those with pseudo labels."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from helpers.errors import InputError
+
+PROVENANCE = "pseudo_labels.json"  # in a folder whose labels a network has made: which, and how
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a folder adds to the training images.
+
+    Args:
+        folder: Path.
+        num_images: number of them.
+        round: of self-training; 0 where a network has not made the labels.
+    """
+
+    folder: Path
+    num_images: int
+    round: int
+
+
+def read_provenance(folder):
+    """dict: who made the labels of a folder, as its pseudo_labels.json says; empty where there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = Path(folder) / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+        if provenance["round"] >= 1 and isinstance(provenance["dataset"], str):
+            return provenance
+        reason = f"round {provenance['round']} of {provenance['dataset']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise InputError(f"{path} is damaged ({reason}); make the folder anew with tools.pseudo_label")
+
+
+def with_extra(dataset, folders, open_dataset):
+    """A data set whose training images are followed by those of other folders.
+
+    Args:
+        dataset: learning.datasets.base.Dataset.
+        folders: each holds the training images of a data set of the same format; its other splits are left alone.
+        open_dataset: function of (name, folder), `learning.datasets.open_dataset`.
+
+    Returns:
+        Dataset
+
+    Raises:
+        InputError: a folder that holds another data set, no training images, labels of another kind, or an image whose name is
+            that of a validation image.
+    """
+    for folder in folders:
+        provenance = read_provenance(folder)
+        if provenance and provenance["dataset"] != dataset.name:
+            raise InputError(
+                f"--extra_data {folder} has labels of {provenance['dataset']}, but the data set is {dataset.name}"
+            )
+        other = open_dataset(dataset.name, folder)
+        samples = other.split("train")
+        if other.encoding != dataset.encoding:
+            raise InputError(
+                f"--extra_data {folder} holds {other.encoding} in its labels, but {dataset.root} holds "
+                f"{dataset.encoding}; convert one of them"
+            )
+        scored = {sample.name: sample for sample in dataset.splits.get("val", ())}
+        for sample in samples:
+            if sample.name in scored:
+                raise InputError(
+                    f"--extra_data {folder} has the validation image {scored[sample.name].image}, which would then say "
+                    "nothing; remove it"
+                )
+        extra = Extra(other.root.resolve(), len(samples), provenance.get("round", 0))
+        splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
+        dataset = replace(dataset, splits=splits, extra=(*dataset.extra, extra))
+    return dataset
