@@ -187,7 +187,7 @@ def _view_rotated(image, label, view, size, fill):
         (0, columns, view.left - box.left, box.width),
     ):
         torch.add((down + offset) * (2 / extent) - 1, across * (2 / extent), out=grid[0, ..., axis])
-    pixels = window.permute(2, 0, 1)[None].float().contiguous()
+    pixels = window.permute(2, 0, 1)[None].contiguous().float()
     turned = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
     if window.dtype == torch.uint8:
         turned = turned.round_().to(torch.uint8)
@@ -303,6 +303,5 @@ def finish(images, labels, views, mean, std):
         for channel, (low, high) in enumerate(zip(-mean / std, (1 - mean) / std, strict=True)):
             torch.clamp(mapped[:, channel], low, high, out=result[part, channel])
     result = result.view(batch, 3, height, width)
-    for image, view in zip(result, views, strict=True):
-        filters.apply(image, view, tensor(mean)[:, None, None], scale[:, None, None])
+    filters.apply(result, views, tensor(mean)[:, None, None], scale[:, None, None])
     return result, None if labels is None else labels.long()

@@ -34,25 +34,31 @@ def equalise(images, views):
     return images
 
 
-def apply(image, view, mean, std):
-    """Gamma, noise, sharpening and holes of one normalised image, in place.
+def apply(images, views, mean, std):
+    """Gamma, noise, sharpening and holes of normalised images, in place.
 
     Args:
-        image: float32 (3, h, w).
-        view: learning.augment.View.
+        images: float32 (B, 3, h, w).
+        views: list of B `learning.augment.View`.
         mean, std: tensors (3, 1, 1) of the normalisation.
     """
-    if view.gamma != 1 or view.noise or view.sharpen:
-        pixels = image * std + mean
-        if view.gamma != 1:
-            pixels = pixels.clamp_(0, 1).pow_(view.gamma)
-        if view.noise:
-            pixels = pixels.add_(noise(pixels.shape, view.noise_seed).to(pixels.device), alpha=view.noise).clamp_(0, 1)
-        if view.sharpen:
-            pixels = sharpen(pixels, view.sharpen, view.lightness).clamp_(0, 1)
-        image.copy_((pixels - mean) / std)
-    if view.holes:
-        image.masked_fill_(grid(image.shape[1:], *view.holes).to(image.device, non_blocking=True), 0)
+    for image, view in zip(images, views, strict=True):
+        if view.gamma != 1 or view.noise or view.sharpen:
+            image.copy_((_filtered((image * std).add_(mean), view) - mean).div_(std))
+        if view.holes:
+            image.masked_fill_(grid(image.shape[1:], *view.holes).to(image.device, non_blocking=True), 0)
+
+
+def _filtered(pixels, view):
+    """Gamma, noise and sharpening of one image, float32 (3, h, w), 0 .. 1; it may be changed in place."""
+    if view.gamma != 1:
+        pixels = pixels.clamp_(0, 1).pow_(view.gamma)
+    if view.noise:
+        drawn = noise(pixels.shape, view.noise_seed).to(pixels.device, non_blocking=True)
+        pixels = pixels.add_(drawn, alpha=view.noise).clamp_(0, 1)
+    if view.sharpen:
+        pixels = sharpen(pixels, view.sharpen, view.lightness).clamp_(0, 1)
+    return pixels
 
 
 def noise(shape, seed):

@@ -14,7 +14,7 @@ from helpers.labels import VOID
 from learning import augment, cache, compute, keyed, mixing
 from learning.datasets.survey import survey
 from learning.loaders import Feed, TrainBatches
-from learning.views import Augmentation, draw_view
+from learning.views import SETS, Augmentation, draw_view
 from tools import tutorial
 from tools.benchmarking.material import NUM_SCENES, open_data
 from tools.benchmarking.measure import Goal, at_full_size, interleave, table
@@ -38,7 +38,7 @@ def run(settings, folder, deadline):
     cached = cache.open_disk(folder / "cache", data, "train", sizes)
     files = cache.Files(data.split("train"), data.decode)
     train_size, crop_size = settings.size or data.spec.SIZE, settings.crop_size or data.spec.CROP_SIZE
-    augmentation = Augmentation(tuple(train_size), tuple(crop_size), jitter=_JITTER)
+    augmentation = Augmentation(tuple(train_size), tuple(crop_size), **SETS[settings.augment])
     with one_thread():
         ways = build_ways(settings, data, cached, files, augmentation)
         taken = interleave({name: work for name, (work, _) in ways.items()}, settings.repeats, deadline)
