@@ -181,7 +181,7 @@ class Parts:
         self.pixels |= decoded
         self.step_size = args.batch_size * args.accumulate
         self.train_batches = TrainBatches(
-            self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed
+            self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed, surveys["train"].pixels
         )
         self.val_batches = self.eval_batches("val")
         steps = len(self.train_batches)
@@ -317,12 +317,17 @@ def pick_device(name):
 
 
 def augmentation(args):
-    """learning.augment.Augmentation of the options; --overfit sees crops that are not augmented."""
-    from learning.augment import Augmentation
+    """learning.views.Augmentation of the options; --overfit sees crops that are not augmented."""
+    from learning.views import SETS, Augmentation
 
     if args.overfit:
-        return Augmentation(args.train_size, args.crop_size, scale_range=(1.0, 1.0), flip=False, jitter=0.0)
-    return Augmentation(args.train_size, args.crop_size, flip=args.hflip, jitter=args.colorjitter_factor)
+        return Augmentation(args.train_size, args.crop_size, scale_range=(1.0, 1.0), flip=0.0, jitter=0.0)
+    typed = {"scale_range": args.scale_range, "rotation": args.rotation, "jitter": args.colorjitter_factor}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    if not args.hflip:
+        typed["flip"] = 0.0
+    settings = SETS[args.augment] | typed
+    return Augmentation(args.train_size, args.crop_size, class_crop=args.class_crop, **settings)
 
 
 def mixing(args, data):
@@ -348,7 +353,7 @@ def first_screen(args, data, surveys, run, parts):
     import torch
 
     from learning import distributed
-    from learning.augment import leaves_image
+    from learning.views import describe, leaves_image
 
     names = data.labels.names
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
@@ -374,7 +379,8 @@ def first_screen(args, data, surveys, run, parts):
         *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
         *(f"extra     {extra_words(extra)}" for extra in data.extra),
         f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
-        *(["          small scales leave crops unfilled: padded with the mean colour, not scored"] if padded else []),
+        f"augment   {'none' if args.overfit else args.augment}: {describe(augmentation(args))}",
+        *(["          some crops reach beyond the image: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
         f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {parts.step_size}{shares} x {steps} steps x "

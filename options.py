@@ -22,6 +22,7 @@ NORMS = ("batch", "instance", "group", "evo", "evo_b0")
 LOSSES = ("ce", "weighted_ce", "focal", "ohem", "dice", "log_dice", "tversky", "lovasz", "abl")
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
+AUGMENTS = ("tutorial", "base", "hard", "mask", "style_noise", "style_clahe", "style_crop")
 CACHES = ("auto", "off", "disk", "device")
 TRAIN_ON = ("train", "trainval")
 
@@ -121,13 +122,40 @@ def _add_data_options(add):
     add("--test_size", action=Size, help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
     add("--dataset_mean", type=float, nargs=3, metavar="X", help="RGB mean, 0 .. 1 (default: the data set's)")
     add("--dataset_std", type=float, nargs=3, metavar="X", help="RGB standard deviation (default: the data set's)")
-    add("--hflip", action=Switch, default=True, help="mirror half of the training images (default: on)")
+    add(
+        "--augment",
+        choices=AUGMENTS,
+        default=AUGMENTS[0],
+        help="set of augmentations, of which the next options change parts (default: %(default)s)",
+    )
+    add(
+        "--hflip", action=Switch, default=True, help="mirror training images as the set does, mostly half (default: on)"
+    )
     add(
         "--colorjitter_factor",
         type=float,
-        default=0.3,
         metavar="F",
-        help="colour jitter, 0 .. 1 (default: %(default)s)",
+        help="colour jitter, 0 .. 1 (default: the set's; tutorial 0.3, others 0)",
+    )
+    add(
+        "--scale_range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="random scales (default: the set's; tutorial 0.75 2.0, others 1 1)",
+    )
+    add(
+        "--rotation",
+        type=float,
+        metavar="DEGREES",
+        help="largest angle of random rotations (default: the set's; hard and mask 10, others 0)",
+    )
+    add(
+        "--class_crop",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of the crops that are placed on a pixel of a class, rare ones first (default: %(default)s)",
     )
     add("--cutmix", action=Switch, help="paste a box of another image of the batch")
     add("--copyblob", action=Switch, help="paste rare objects onto the ground they stand on")
@@ -402,6 +430,9 @@ _NUMBERS = {
     "dataset_mean": (lambda x: 0 <= x <= 1, "numbers from 0 to 1"),
     "dataset_std": (lambda x: 0 < x <= 1, "numbers above 0, up to 1"),
     "colorjitter_factor": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    "scale_range": (lambda x: 0.1 <= x <= 10, "numbers from 0.1 to 10"),
+    "rotation": (lambda x: 0 <= x <= 180, "0 .. 180 degrees"),
+    "class_crop": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
     "num_workers": (lambda x: x >= 0, "0 or more"),
     "batch_size": (lambda x: x >= 1, "at least 1"),
     "accumulate": (lambda x: x >= 1, "at least 1"),
@@ -437,6 +468,14 @@ _REFUSED = (
     (
         lambda a: a.overfit and a.extra_data,
         "--overfit trains on a few images of the data set: leave out --extra_data",
+    ),
+    (
+        lambda a: a.overfit and (a.augment != "tutorial" or a.scale_range or a.rotation or a.class_crop),
+        "--overfit trains on unaugmented images: leave out --augment, --scale_range, --rotation and --class_crop",
+    ),
+    (
+        lambda a: a.scale_range and a.scale_range[0] > a.scale_range[1],
+        "--scale_range takes the lower scale first",
     ),
     (
         lambda a: a.replay and (a.predict or a.resume or a.dry_run),

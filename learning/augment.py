@@ -1,8 +1,8 @@
-"""What happens to one sample: draw a View, apply it.
+"""What happens to one sample: a View is applied to it.
 
-A View is plain data: a window of the source image, a flip and a colour change. The window is drawn in whole source pixels and
-only the window is resampled, as uint8 on a CPU, as float on a GPU. Colour and normalisation follow on the training device, where
-they are one affine map of the colours of each image.
+A View is plain data: a window of the source image, its rotation, a flip and a change of colours. The window is in whole source
+pixels and only the window is resampled, as uint8 on a CPU, as float on a GPU. Colour and normalisation follow on the training
+device, where they are one affine map of the colours of each image, and filters for the views that have some.
 """
 
 import math
@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.labels import VOID
-
-SCALE_RANGE = (0.75, 2.0)  # the tutorial's random scaling
+from learning import filters
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in torchvision's grey images
 _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
@@ -30,6 +29,9 @@ class View:
         flip: whether the result is mirrored left to right.
         brightness, contrast, saturation: factors, 1 changes nothing.
         hue: rotation in turns, 0 changes nothing.
+        rotation: degrees counter-clockwise, about the window's centre, of what the window shows.
+        shift: added to every channel, in 0 .. 1.
+        gamma, noise, noise_seed, sharpen, lightness, clahe, holes: see `learning.filters`.
     """
 
     top: int
@@ -41,55 +43,15 @@ class View:
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What Views are drawn from.
-
-    Args:
-        train_size: (height, width) of the image at scale 1.
-        crop_size: (height, width) of what the network sees.
-        scale_range: lowest and highest scale, drawn uniformly.
-        flip: whether half of the views are mirrored.
-        jitter: brightness, contrast and saturation are drawn from 1 - jitter .. 1 + jitter, hue from -jitter .. jitter turns.
-    """
-
-    train_size: tuple
-    crop_size: tuple
-    scale_range: tuple = SCALE_RANGE
-    flip: bool = True
-    jitter: float = 0.3
-
-
-def draw_view(rng, source_size, augmentation):
-    """Draw how a sample is seen.
-
-    The window has the size that becomes the crop when the image is scaled to scale x train_size: height =
-    round(crop / (scale * train_height / source_height)), at least one pixel. Every offset that keeps the window inside the
-    image is equally likely; along an axis where the window is larger than the image, every offset that keeps the image
-    inside the window.
-
-    Args:
-        rng: numpy.random.Generator.
-        source_size: (height, width) of the image file.
-        augmentation: Augmentation.
-
-    Returns:
-        View
-    """
-    scale = rng.uniform(*augmentation.scale_range)
-    window, offset = [], []
-    for source, train, crop in zip(source_size, augmentation.train_size, augmentation.crop_size, strict=True):
-        extent = max(1, round(crop * source / (scale * train)))
-        low, high = sorted((0, source - extent))
-        window.append(extent)
-        offset.append(int(rng.integers(low, high, endpoint=True)))
-    jitter = augmentation.jitter
-    brightness, contrast, saturation = rng.uniform(1 - jitter, 1 + jitter, 3)
-    hue = rng.uniform(-jitter, jitter)
-    flip = augmentation.flip and rng.random() < 0.5
-    return View(*offset, *window, flip, float(brightness), float(contrast), float(saturation), float(hue))
+    rotation: float = 0.0
+    shift: float = 0.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    noise_seed: int = 0
+    sharpen: float = 0.0
+    lightness: float = 1.0
+    clahe: float = 0.0
+    holes: tuple = ()
 
 
 def whole_view(source_size):
@@ -97,11 +59,23 @@ def whole_view(source_size):
     return View(0, 0, *source_size)
 
 
-def leaves_image(augmentation, source_size):
-    """Whether the largest window is larger than the image, so that some crops are padded."""
-    low = augmentation.scale_range[0]
-    pairs = zip(source_size, augmentation.train_size, augmentation.crop_size, strict=True)
-    return any(round(crop * source / (low * train)) > source for source, train, crop in pairs)
+def tilt(window, size, angle):
+    """How far the corners of a rotated window reach beyond the window itself, in source pixels, on each side.
+
+    Args:
+        window: (height, width) in source pixels.
+        size: (height, width) of the result, in whose pixels the angle is one.
+        angle: degrees.
+
+    Returns:
+        (float, float): above and below, left and right; negative where they stay inside.
+    """
+    cos, sin = (abs(turn(math.radians(angle))) for turn in (math.cos, math.sin))
+    (height, width), (rows, columns) = window, size
+    return (
+        (rows * (cos - 1) + columns * sin) * height / (2 * rows),
+        (columns * (cos - 1) + rows * sin) * width / (2 * columns),
+    )
 
 
 def cut_window(pixels, view, fill):
@@ -158,13 +132,14 @@ def resample_label(window, size):
     if window.device.type != "cpu":
         return F.interpolate(window[None, None], tuple(size), mode="nearest-exact")[0, 0]
     # The same in half the time: which row and column each pixel comes from, then numpy's take.
-    rows, columns = (
-        F.interpolate(torch.arange(old, dtype=torch.float32)[None, None], new, mode="nearest-exact")[0, 0]
-        .long()
-        .numpy()
-        for old, new in zip(window.shape, size, strict=True)
-    )
+    rows, columns = (_nearest(old, new).numpy() for old, new in zip(window.shape, size, strict=True))
     return torch.from_numpy(window.numpy()[rows].take(columns, 1))
+
+
+def _nearest(old, new):
+    """int64 tensor (new,): which of `old` pixels each one of `new` is, by its centre."""
+    line = torch.arange(old, dtype=torch.float32)[None, None]
+    return F.interpolate(line, new, mode="nearest-exact")[0, 0].long()
 
 
 def view_sample(image, label, view, size, mean):
@@ -182,12 +157,92 @@ def view_sample(image, label, view, size, mean):
         uint8 tensor (h, w) or None)
     """
     fill = torch.from_numpy(np.rint(np.multiply(mean, 255)).astype(np.uint8)).to(image.device, non_blocking=True)
-    window = cut_window(image.permute(1, 2, 0), view, fill)
-    image = resample_image(window if window.device.type == "cpu" else window.float(), size)
-    label = None if label is None else resample_label(cut_window(label, view, VOID), size)
+    if view.rotation:
+        image, label = _view_rotated(image, label, view, size, fill)
+    else:
+        window = cut_window(image.permute(1, 2, 0), view, fill)
+        image = resample_image(window if window.device.type == "cpu" else window.float(), size)
+        label = None if label is None else resample_label(cut_window(label, view, VOID), size)
     if view.flip:
         image, label = image.flip(1), None if label is None else label.flip(1)
     return image.permute(2, 0, 1), label
+
+
+def _view_rotated(image, label, view, size, fill):
+    """`view_sample` of a rotated view, without its flip: what encloses the window is shrunk as the window would be, then rotated.
+
+    Returns:
+        (tensor (h, w, 3), tensor (h, w) or None)
+    """
+    box = _enclosing_box(view, size)
+    window = cut_window(image.permute(1, 2, 0), box, fill)
+    # Enlarging is left to the rotation, so that a pixel is interpolated once.
+    steps = view.height / size[0], view.width / size[1]
+    shrunk = [max(1, round(extent / max(1, step))) for extent, step in zip((box.height, box.width), steps, strict=True)]
+    window = resample_image(window if window.device.type == "cpu" else window.float(), shrunk)
+    rows, columns = ([line.to(image.device, non_blocking=True) for line in axis] for axis in source_lines(view, size))
+    grid = torch.empty(1, *size, 2, device=image.device)  # -1 .. 1 from edge to edge of the box
+    for axis, (down, across), offset, extent in (
+        (1, rows, view.top - box.top, box.height),
+        (0, columns, view.left - box.left, box.width),
+    ):
+        torch.add((down + offset) * (2 / extent) - 1, across * (2 / extent), out=grid[0, ..., axis])
+    pixels = window.permute(2, 0, 1)[None].contiguous().float()
+    turned = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    if window.dtype == torch.uint8:
+        turned = turned.round_().to(torch.uint8)
+    if label is not None:
+        window = cut_window(label, box, VOID)
+        row, column = (torch.add(down, across).floor_().int() for down, across in (rows, columns))
+        index = row.add_(view.top - box.top).mul_(box.width).add_(column.add_(view.left - box.left))
+        label = window.flatten().index_select(0, index.flatten()).view(index.shape)
+    return turned.permute(1, 2, 0), label
+
+
+def _enclosing_box(view, size):
+    """The upright View around a rotated window and what its interpolation touches."""
+    numbers = []
+    for extent, count, reach in zip(
+        (view.height, view.width), size, tilt((view.height, view.width), size, view.rotation), strict=True
+    ):
+        more = math.ceil(reach + max(1.0, extent / count))
+        numbers.append((more, extent + 2 * more))
+    (above, height), (beside, width) = numbers
+    return View(view.top - above, view.left - beside, height, width)
+
+
+def source_lines(view, size):
+    """Where the pixels of a view come from: row i, column j shows (rows[0][i] + rows[1][j], columns[0][i] + columns[1][j]).
+
+    Returns:
+        (rows, columns): pairs of float32 (h, 1) and (1, w), in source pixels from the window's corner, centres at halves.
+    """
+    cos, sin = math.cos(math.radians(view.rotation)), math.sin(math.radians(view.rotation))
+    down, across = (torch.arange(count, dtype=torch.float64) + 0.5 - count / 2 for count in size)
+    down, across = down[:, None], across[None]
+    step_y, step_x = view.height / size[0], view.width / size[1]
+    rows = cos * step_y * down + view.height / 2, sin * step_y * across
+    columns = -sin * step_x * down + view.width / 2, cos * step_x * across
+    return [part.float() for part in rows], [part.float() for part in columns]
+
+
+def source_pixel(view, size, pixel):
+    """int64 (2,): row and column in the window of what a pixel (row, column) of the view shows, as its label is sampled."""
+    if view.rotation:
+        rows, columns = source_lines(view, size)
+        row, column = pixel
+        return np.array([int((down[row, 0] + across[0, column]).floor()) for down, across in (rows, columns)])
+    return np.array(
+        [int(_nearest(old, new)[at]) for old, new, at in zip((view.height, view.width), size, pixel, strict=True)]
+    )
+
+
+def window_pixel(view, size, pixel):
+    """int64 (2,): row and column of the view, which it may leave, that show a pixel (row, column) of the window."""
+    cos, sin = math.cos(math.radians(view.rotation)), math.sin(math.radians(view.rotation))
+    extent, size = np.array([view.height, view.width]), np.array(size)
+    down, across = (np.asarray(pixel) + 0.5 - extent / 2) * size / extent
+    return np.floor(np.array([cos * down - sin * across, sin * down + cos * across]) + size / 2).astype(np.int64)
 
 
 def stack(images):
@@ -204,7 +259,7 @@ def colour_map(view):
     shift the hue of HSV, which does not.
 
     Returns:
-        (float64 (3, 3), float): A, and the factor b of the image's mean luma, added to every channel.
+        (float64 (3, 3), float): A, and the factor b of the image's mean luma, added to every channel; so is the view's shift.
     """
     saturate = view.saturation * np.eye(3) + (1 - view.saturation) * np.tile(_LUMA, (3, 1))
     cos, sin = math.cos(2 * math.pi * view.hue), math.sin(2 * math.pi * view.hue)
@@ -232,9 +287,10 @@ def finish(images, labels, views, mean, std):
         return torch.from_numpy(np.asarray(values, np.float32)).to(device, non_blocking=True)
 
     mean, std = np.asarray(mean), np.asarray(std)
+    images = filters.equalise(images, views)
     matrices, grey = map(np.array, zip(*map(colour_map, views), strict=True))
     matrices, grey, luma = tensor(matrices / (255 * std[:, None])), tensor(grey[:, None]), tensor(_LUMA / 255)
-    shift, scale = tensor(mean), tensor(std)
+    shift, scale = tensor([mean - view.shift for view in views]), tensor(std)
     result = torch.empty(batch, 3, height * width, device=device)
     size = 1 if device.type == "cpu" else batch  # one image at a time stays in the cache of a CPU
     pixels = torch.empty(size, height, width * 3, device=device)
@@ -242,8 +298,10 @@ def finish(images, labels, views, mean, std):
     for part in map(slice, range(0, batch, size), range(size, batch + size, size)):
         pixels.copy_(images[part].permute(0, 2, 3, 1).reshape(pixels.shape))
         average = pixels.mean(1).view(size, width, 3).mean(1)  # (b, 3); rows first, in the order of the memory
-        offset = ((grey[part] * (average @ luma)[:, None] - shift) / scale)[:, :, None]  # (b, 3, 1)
+        offset = ((grey[part] * (average @ luma)[:, None] - shift[part]) / scale)[:, :, None]  # (b, 3, 1)
         torch.baddbmm(offset, matrices[part], pixels.view(size, height * width, 3).transpose(1, 2), out=mapped)
         for channel, (low, high) in enumerate(zip(-mean / std, (1 - mean) / std, strict=True)):
             torch.clamp(mapped[:, channel], low, high, out=result[part, channel])
-    return result.view(batch, 3, height, width), None if labels is None else labels.long()
+    result = result.view(batch, 3, height, width)
+    filters.apply(result, views, tensor(mean)[:, None, None], scale[:, None, None])
+    return result, None if labels is None else labels.long()

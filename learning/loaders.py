@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from helpers.errors import InputError
 from helpers.stopping import leave_to_parent
 from learning import distributed, keyed
-from learning.augment import draw_view, finish, stack, view_sample, whole_view
+from learning.augment import finish, stack, view_sample, whole_view
+from learning.class_crop import draw_class_crop, rarity
+from learning.views import draw_view
 
 
 class EvalBatch(NamedTuple):
@@ -89,14 +91,15 @@ class TrainBatches:
         pixels: `learning.cache.Files` or `Decoded`, with labels.
         feed: Feed.
         batch_size: images a batch, over all processes, whose number divides it.
-        augmentation: learning.augment.Augmentation.
+        augmentation: learning.views.Augmentation.
         seed: of the order and the views.
+        counts: int (N, C), labelled pixels of each class in each image, which class-aware crops need.
     """
 
-    def __init__(self, pixels, feed, batch_size, augmentation, seed):
+    def __init__(self, pixels, feed, batch_size, augmentation, seed, counts=None):
         self.feed, self.pixels = feed, pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
-        views = _TrainViews(pixels, augmentation, feed.mean, seed)
+        views = _TrainViews(pixels, augmentation, feed.mean, seed, counts)
         self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
 
     def __len__(self):
@@ -171,8 +174,10 @@ class _EpochDraws:
 
 
 class _TrainViews(Dataset):
-    def __init__(self, pixels, augmentation, mean, seed):
+    def __init__(self, pixels, augmentation, mean, seed, counts):
         self.pixels, self.augmentation, self.mean, self.seed = pixels, augmentation, mean, seed
+        if augmentation.class_crop:
+            self.weights = (counts > 0) * rarity(counts)  # (N, C)
 
     def __len__(self):
         return len(self.pixels)
@@ -184,8 +189,11 @@ class _TrainViews(Dataset):
             image, label = self.pixels.image(index), self.pixels.label(index)
         except InputError as error:
             return error
-        view = draw_view(keyed.generator(self.seed, keyed.VIEW, epoch, draw), label.shape, self.augmentation)
-        return *view_sample(image, label, view, self.augmentation.crop_size, self.mean), view
+        rng, size = keyed.generator(self.seed, keyed.VIEW, epoch, draw), self.augmentation.crop_size
+        view = draw_view(rng, label.shape, self.augmentation)
+        if self.augmentation.class_crop and rng.random() < self.augmentation.class_crop:
+            view = draw_class_crop(rng, view, label, size, self.weights[index])
+        return *view_sample(image, label, view, size, self.mean), view
 
 
 class _WholeViews(Dataset):

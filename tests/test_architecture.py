@@ -12,6 +12,7 @@ from learning import compute, losses
 from learning.datasets import DATASETS
 from learning.models import MODELS
 from learning.models.norms import NORMS
+from learning.views import SETS
 
 ROOT = Path(options.__file__).parent
 SOURCES = [path for path in ROOT.glob("**/*.py") if not {".venv", "tests"} & set(path.relative_to(ROOT).parts)]
@@ -62,6 +63,7 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
     assert tuple(losses.LOSSES) == options.LOSSES
     assert tuple(DATASETS) == options.DATASETS
     assert tuple(compute.AMP) == options.AMP
+    assert tuple(SETS) == options.AUGMENTS
 
 
 def test_options_that_are_named_exist():

@@ -10,18 +10,16 @@ from torchvision.transforms.v2 import functional as tv
 from helpers.labels import VOID
 from learning import keyed
 from learning.augment import (
-    Augmentation,
     View,
     colour_map,
-    draw_view,
     finish,
-    leaves_image,
     resample_image,
     resample_label,
     stack,
     view_sample,
     whole_view,
 )
+from learning.views import Augmentation, draw_view, leaves_image
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 LUMA = np.array([0.299, 0.587, 0.114])

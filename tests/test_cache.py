@@ -13,10 +13,10 @@ from tiny import make_camvid, save
 
 from helpers.errors import InputError, exit_status
 from learning import cache
-from learning.augment import Augmentation
 from learning.datasets import open_dataset
 from learning.datasets.survey import survey
 from learning.loaders import EvalBatches, Feed, TrainBatches
+from learning.views import Augmentation
 from tools import cache as program
 
 CPU = torch.device("cpu")

@@ -14,10 +14,11 @@ from helpers.errors import InputError
 from helpers.images import read_image, read_label
 from helpers.labels import VOID
 from learning import keyed
-from learning.augment import Augmentation, draw_view, finish, view_sample, whole_view
+from learning.augment import finish, view_sample, whole_view
 from learning.cache import Files
 from learning.datasets import open_dataset
 from learning.loaders import EvalBatches, Feed, TrainBatches
+from learning.views import Augmentation, draw_view
 
 SIZE = (24, 32)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

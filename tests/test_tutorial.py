@@ -18,7 +18,7 @@ from helpers import plots, runlog, scores
 from helpers.images import colourise, overlay
 from helpers.labels import CITYSCAPES, VOID
 from learning import checkpoint, keyed, losses
-from learning.augment import Augmentation, View, colour_map, draw_view, view_sample
+from learning.augment import View, colour_map, view_sample
 from learning.cache import Files
 from learning.datasets import open_dataset
 from learning.inference import predict
@@ -26,6 +26,7 @@ from learning.loaders import EvalBatch, Feed, TrainBatches
 from learning.mixing import copyblob, cutmix
 from learning.models import build_model
 from learning.optim import cosine_rate
+from learning.views import Augmentation, draw_view
 from resume import improves
 
 RUNS = ("--epochs", 1)

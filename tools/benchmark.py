@@ -92,6 +92,12 @@ def parse(argv):
     add("--dataset_path", metavar="FOLDER", help="a data set to measure with (default: drawn street scenes)")
     add("--size", action=program.Size, help="size of the images (default: 1024 2048, or the data set's)")
     add("--crop_size", action=program.Size, help="training crop (default: 576 1152, or the data set's)")
+    add(
+        "--augment",
+        choices=program.AUGMENTS,
+        default="tutorial",
+        help="data: set of augmentations (default: %(default)s)",
+    )
     add("--batch_size", type=int, default=8, metavar="N", help="images at a time (default: %(default)s)")
     add("--num_images", type=int, default=200, metavar="N", help="drawn training images (default: %(default)s)")
     add("--model", choices=program.MODELS, default=program.MODELS[0], help="network (default: %(default)s)")

@@ -15,8 +15,8 @@ from torchvision.models import segmentation
 from torchvision.transforms import functional as transforms
 
 from helpers.labels import VOID
-from learning.augment import SCALE_RANGE
 from learning.models import build_model
+from learning.views import SCALE_RANGE
 
 _NETWORKS = {
     "DeepLabv3_resnet50": segmentation.deeplabv3_resnet50,

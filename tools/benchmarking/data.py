@@ -14,6 +14,7 @@ from helpers.labels import VOID
 from learning import augment, cache, compute, keyed, mixing
 from learning.datasets.survey import survey
 from learning.loaders import Feed, TrainBatches
+from learning.views import SETS, Augmentation, draw_view
 from tools import tutorial
 from tools.benchmarking.material import NUM_SCENES, open_data
 from tools.benchmarking.measure import Goal, at_full_size, interleave, table
@@ -37,7 +38,7 @@ def run(settings, folder, deadline):
     cached = cache.open_disk(folder / "cache", data, "train", sizes)
     files = cache.Files(data.split("train"), data.decode)
     train_size, crop_size = settings.size or data.spec.SIZE, settings.crop_size or data.spec.CROP_SIZE
-    augmentation = augment.Augmentation(tuple(train_size), tuple(crop_size), jitter=_JITTER)
+    augmentation = Augmentation(tuple(train_size), tuple(crop_size), **SETS[settings.augment])
     with one_thread():
         ways = build_ways(settings, data, cached, files, augmentation)
         taken = interleave({name: work for name, (work, _) in ways.items()}, settings.repeats, deadline)
@@ -194,7 +195,7 @@ def time_batch(pixels, data, augmentation, number, turn):
         return result
 
     def draw(index, source_size):
-        return augment.draw_view(keyed.generator(0, keyed.VIEW, turn, index), source_size, augmentation)
+        return draw_view(keyed.generator(0, keyed.VIEW, turn, index), source_size, augmentation)
 
     def see_label(label, view):
         label = augment.resample_label(augment.cut_window(label, view, VOID), size)
