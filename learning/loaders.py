@@ -91,12 +91,13 @@ class TrainBatches:
         batch_size: images a batch, over all processes, whose number divides it.
         augmentation: learning.augment.Augmentation.
         seed: of the order and the views.
+        paste: learning.copypaste.CopyPaste, which comes before the view; None pastes nothing.
     """
 
-    def __init__(self, pixels, feed, batch_size, augmentation, seed):
+    def __init__(self, pixels, feed, batch_size, augmentation, seed, paste=None):
         self.feed, self.pixels = feed, pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
-        views = _TrainViews(pixels, augmentation, feed.mean, seed)
+        views = _TrainViews(pixels, augmentation, feed.mean, seed, paste)
         self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
 
     def __len__(self):
@@ -171,8 +172,8 @@ class _EpochDraws:
 
 
 class _TrainViews(Dataset):
-    def __init__(self, pixels, augmentation, mean, seed):
-        self.pixels, self.augmentation, self.mean, self.seed = pixels, augmentation, mean, seed
+    def __init__(self, pixels, augmentation, mean, seed, paste):
+        self.pixels, self.augmentation, self.mean, self.seed, self.paste = pixels, augmentation, mean, seed, paste
 
     def __len__(self):
         return len(self.pixels)
@@ -184,6 +185,8 @@ class _TrainViews(Dataset):
             image, label = self.pixels.image(index), self.pixels.label(index)
         except InputError as error:
             return error
+        if self.paste:
+            image, label = self.paste(image, label, index, epoch, draw)
         view = draw_view(keyed.generator(self.seed, keyed.VIEW, epoch, draw), label.shape, self.augmentation)
         return *view_sample(image, label, view, self.augmentation.crop_size, self.mean), view
 
