@@ -141,7 +141,7 @@ def _add_data_options(add):
     add(
         "--copypaste_objects",
         type=int,
-        default=3,
+        default=8,
         metavar="N",
         help="paste 1 to N objects on such an image (default: %(default)s)",
     )

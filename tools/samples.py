@@ -10,15 +10,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from PIL import Image
 
 import build
 import options
 from helpers.errors import InputError, exit_status
-from helpers.images import colourise, overlay
 from helpers.parsing import Parser
+from helpers.plots import pair_sheet
 from learning.datasets import open_dataset
 from learning.datasets.survey import survey
 
@@ -51,7 +49,7 @@ def main(argv=None):
     build.settle(args, data)
     build.check_classes(args, data)
     rows = draw_rows(args, data, survey(data, "train"), own.num)
-    sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
+    pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
     left_out = [name for name in ROWS if name not in rows]
     print(f"{output} shows {', '.join(rows)} (seed {args.seed})")
     if left_out:
@@ -135,35 +133,6 @@ def draw_rows(args, data, found, num):
         if value != without and (option != "copyblob" or build.blob_rules(args, data)):
             rows[name] = batch(argparse.Namespace(**(plain | {option: value})), _DRAWS)
     return rows | {"as the options say": batch(args)}
-
-
-def sheet(rows, labels):
-    """Draw a row of images beside their labels for each name.
-
-    Args:
-        rows: as `draw_rows` gives them.
-        labels: helpers.labels.LabelTable.
-
-    Returns:
-        matplotlib.figure.Figure
-    """
-    num = len(next(iter(rows.values())))
-    cell = 16 / (2 * num)  # inches
-    heights = [cell * max(image.shape[0] / image.shape[1] for image, _ in row) for row in rows.values()]
-    figure = Figure(figsize=(16, sum(heights) + 0.26 * len(rows) + 0.9), dpi=120, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.04, wspace=0.005, hspace=0.005)
-    grid = figure.subplots(len(rows), 2 * num, gridspec_kw={"height_ratios": heights})
-    for axes, (name, row) in zip(grid, rows.items(), strict=True):
-        axes[0].set_title(name, fontsize=10, loc="left", pad=3)
-        for column, (image, label) in enumerate(row):
-            colours = overlay(image, colourise(label, labels.palette), 0.75)
-            for axis, picture in zip(axes[2 * column :], (image, colours), strict=False):
-                axis.imshow(picture, interpolation="antialiased")
-                axis.axis("off")
-    handles = [Patch(facecolor=np.divide(row.color, 255), label=row.name) for row in labels.classes]
-    handles.append(Patch(facecolor="black", label="void"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=10, fontsize=9, frameon=False, handlelength=1.4)
-    return figure
 
 
 if __name__ == "__main__":
