@@ -157,7 +157,7 @@ def pair_sheet(rows, labels):
     heights = [cell * max(image.shape[0] / image.shape[1] for image, _ in row) for row in rows.values()]
     figure = Figure(figsize=(16, sum(heights) + 0.26 * len(rows) + 0.9), dpi=120, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.04, wspace=0.005, hspace=0.005)
-    grid = figure.subplots(len(rows), 2 * num, gridspec_kw={"height_ratios": heights})
+    grid = figure.subplots(len(rows), 2 * num, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, (name, row) in zip(grid, rows.items(), strict=True):
         axes[0].set_title(name, fontsize=10, loc="left", pad=3)
         for axis in axes:

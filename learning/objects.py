@@ -101,7 +101,7 @@ def build_bank(pixels, survey, classes, labels, seed):
     for train_id, found in objects.items():
         if not found:
             raise InputError(
-                f"--copypaste: the training images show no whole object of {labels.names[train_id]} of at least "
+                f"copy-paste: the training images show no whole object of {labels.names[train_id]} of at least "
                 f"{100 * MIN_AREA:g} % of an image; leave the class out"
             )
     chosen = choose_canvases(survey, classes)
