@@ -183,7 +183,6 @@ class Parts:
         from learning import distributed, losses, optim
         from learning.guard import Guard
         from learning.learner import Training
-        from learning.loaders import TrainBatches
         from learning.models import freeze
 
         if args.compile and self.network is not self.model:
@@ -192,9 +191,7 @@ class Parts:
         self.pixels |= decoded
         self.step_size = args.batch_size * args.accumulate
         self.paste = pasting(args, data, surveys["train"], self.pixels["train"])
-        self.train_batches = TrainBatches(
-            self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed, self.paste
-        )
+        self.train_batches = train_batches(args, self.pixels["train"], self.feed, self.paste)
         self.val_batches = self.eval_batches("val")
         steps = len(self.train_batches)
         criterion = losses.Criterion(
@@ -335,6 +332,20 @@ def augmentation(args):
     if args.overfit:
         return Augmentation(args.train_size, args.crop_size, scale_range=(1.0, 1.0), flip=False, jitter=0.0)
     return Augmentation(args.train_size, args.crop_size, flip=args.hflip, jitter=args.colorjitter_factor)
+
+
+def train_batches(args, pixels, feed, paste):
+    """learning.loaders.TrainBatches of steps, as the options shape them.
+
+    Args:
+        pixels: of the training images.
+        feed: learning.loaders.Feed.
+        paste: what `pasting` returns.
+    """
+    from learning.loaders import TrainBatches
+
+    step_size = args.batch_size * args.accumulate
+    return TrainBatches(pixels, feed, step_size, augmentation(args), args.seed, paste=paste)
 
 
 def pasting(args, data, survey, pixels):

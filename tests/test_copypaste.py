@@ -10,7 +10,7 @@ from commands import snapshot, train
 from tiny import make_camvid, make_minicity, save
 
 from helpers.errors import InputError, exit_status
-from helpers.images import read_instances, read_label
+from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CAMVID, CITYSCAPES, VOID
 from learning import copypaste, keyed, objects
 from learning.augment import Augmentation
@@ -401,6 +401,24 @@ def test_the_program_writes_a_training_split_of_the_same_layout(tmp_path, capsys
         assert lines[name].startswith("* ") == (name in ("Car", "Pole"))
     assert json.loads((output / "copypaste.json").read_text())["pixels"]["Car"] == [old[8], old[8] + new[8]]
     assert (output / "copypaste.png").stat().st_size > 10000
+
+
+def test_nothing_comes_from_images_that_are_held_out(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, hue in (("A_1", 0), ("A_2", 0), ("B_1", 255), ("B_2", 255)):
+        label = street(64, 96)
+        label[20:36, 8:12] = label[20:36, 48:53] = PEDESTRIAN
+        image = rng.integers(0, 200, (64, 96, 3), np.uint8)
+        image[:, :, 0] = hue  # what is red is from a recording that is held out
+        save(tmp_path / "data" / "train" / f"{name}.png", image)
+        save(tmp_path / "data" / "trainannot" / f"{name}.png", label)
+    output = tmp_path / "new"
+    assert make("camvid", tmp_path / "data", output, "--classes", "Pedestrian", "--num", 6, "--holdout", "B") == 0
+    made = open_dataset("camvid", output).split("train")
+    assert len(made) == 6
+    assert all(read_image(sample.image)[0].max() == 0 for sample in made)
+    assert make("camvid", tmp_path / "data", tmp_path / "all", "--classes", "Pedestrian", "--num", 6) == 0
+    assert any(read_image(one.image)[0].max() == 255 for one in open_dataset("camvid", tmp_path / "all").split("train"))
 
 
 def test_new_instance_maps_agree_with_the_labels(tmp_path, capsys):

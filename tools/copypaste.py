@@ -26,6 +26,7 @@ from helpers.parsing import Parser
 from helpers.plots import pair_sheet
 from helpers.runlog import write_text
 from learning.datasets import DATASETS, open_dataset
+from learning.datasets.holdout import TRAIN_ON, select
 from learning.datasets.survey import survey
 
 _PROGRAM = "python -m tools.copypaste"
@@ -41,6 +42,7 @@ def main(argv=None):
     """
     options = _parse(argv)
     data = open_dataset(options.dataset, options.dataset_path or f"./{options.dataset}")
+    data = _without_held_out(data, options.train_on, options.holdout)
     classes = data.labels.train_ids(dict.fromkeys(options.classes), "--classes")
     rules = build.blob_rules(options, data)
     output = Path(options.output).resolve()
@@ -84,6 +86,8 @@ def _parse(argv):
     add = parser.add_argument
     add("--dataset", choices=tuple(DATASETS), default="minicity", help="format (default: %(default)s)")
     add("--dataset_path", metavar="FOLDER", help="folder of the data (default: ./ and the name)")
+    add("--train_on", choices=TRAIN_ON, default=TRAIN_ON[0], help="as for baseline.py (default: %(default)s)")
+    add("--holdout", metavar="NAME", help="as for baseline.py: nothing is taken from images that are held out")
     add("--classes", nargs="+", required=True, metavar="CLASS", help="the rare classes")
     add("--num", type=int, default=50, metavar="N", help="new images a class (default: %(default)s)")
     add("--objects", type=int, default=8, metavar="N", help="paste 1 to N objects an image (default: %(default)s)")
@@ -96,6 +100,15 @@ def _parse(argv):
         if not low <= getattr(options, name) <= high:
             raise InputError(f"--{name} {getattr(options, name)}: expected {low} .. {high}")
     return options
+
+
+def _without_held_out(data, train_on, holdout):
+    """The data set with those images in its training split that a run with these options would train on."""
+    chosen = set(select(data, train_on, holdout).split("train"))
+    kept = tuple(sample for sample in data.split("train") if sample in chosen)
+    if not kept:
+        raise InputError(f"--holdout {holdout} holds out every image of the training split; hold out less")
+    return replace(data, splits={"train": kept})
 
 
 def _check_output(output, root, force):

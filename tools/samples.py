@@ -18,6 +18,7 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.plots import pair_sheet
 from learning.datasets import open_dataset
+from learning.datasets.holdout import select
 from learning.datasets.survey import survey
 
 _PROGRAM = "python -m tools.samples"
@@ -45,7 +46,7 @@ def main(argv=None):
     args, _ = options.parse(words)
     output = Path(own.output)
     _refuse_foreign(output, own.force)
-    data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
+    data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
     build.settle(args, data)
     build.check_classes(args, data)
     rows = draw_rows(args, data, survey(data, "train"), own.num)
@@ -105,7 +106,7 @@ def draw_rows(args, data, found, num):
 
     from learning import keyed
     from learning.cache import Files
-    from learning.loaders import Feed, TrainBatches
+    from learning.loaders import Feed
 
     pixels = Files(data.split("train"), data.decode)
     feed = Feed(args.dataset_mean, args.dataset_std, torch.device("cpu"))
@@ -113,7 +114,7 @@ def draw_rows(args, data, found, num):
     paste = build.pasting(args, data, found, pixels)  # once: it reads many images
 
     def batch(row, draws=1):
-        batches = TrainBatches(pixels, feed, num, build.augmentation(row), args.seed, paste if row.copypaste else None)
+        batches = build.train_batches(row, pixels, feed, paste if row.copypaste else None)
         images, labels = next(batches.epoch(0, step))
         mix = build.mixing(row, data)
         mixed = [mix(images, labels, 0, step + draw) for draw in range(draws)]
