@@ -19,6 +19,7 @@ from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
 from learning.datasets import add_training_images, open_dataset
+from learning.datasets.blobs import parse_rules, rule_ids
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
 
@@ -57,6 +58,7 @@ def prepare(argv):
 
     data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
     settle(args, data)
+    check_classes(args, data)
     if not args.predict:
         data = add_training_images(data, args.extra_data)
     if args.overfit:
@@ -121,6 +123,19 @@ def settle(args, data):
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 
 
+def check_classes(args, data):
+    """Refuse class names that the data set does not have, and --copyblob without rules."""
+    data.labels.train_ids(args.copypaste or (), "--copypaste")
+    if args.copyblob and not blob_rules(args, data):
+        raise InputError(f"--copyblob: {data.name} has no rules of its own; give some with --blob_rules")
+
+
+def blob_rules(args, data):
+    """list of (class, ground), train ids: what stands on what, by --blob_rules or the data set."""
+    rules = data.spec.BLOB_RULES if args.blob_rules is None else parse_rules(args.blob_rules)
+    return rule_ids(rules, data.labels)
+
+
 class Parts:
     """What a run is made of, built from its options.
 
@@ -172,7 +187,6 @@ class Parts:
         from learning import distributed, losses, optim
         from learning.guard import Guard
         from learning.learner import Training
-        from learning.loaders import TrainBatches
         from learning.models import freeze
 
         if args.compile and self.network is not self.model:
@@ -180,9 +194,8 @@ class Parts:
         self.cache, decoded = open_cache(args, data, surveys, self.device)
         self.pixels |= decoded
         self.step_size = args.batch_size * args.accumulate
-        self.train_batches = TrainBatches(
-            self.pixels["train"], self.feed, self.step_size, augmentation(args), args.seed, surveys["train"].pixels
-        )
+        self.paste = pasting(args, data, surveys["train"], self.pixels["train"])
+        self.train_batches = train_batches(args, self.pixels["train"], self.feed, self.paste, surveys["train"].pixels)
         self.val_batches = self.eval_batches("val")
         steps = len(self.train_batches)
         criterion = losses.Criterion(
@@ -330,19 +343,67 @@ def augmentation(args):
     return Augmentation(args.train_size, args.crop_size, class_crop=args.class_crop, **settings)
 
 
-def mixing(args, data):
-    """Function of (images, labels, epoch, step): --copyblob, then --cutmix, whichever is asked for."""
-    from learning import distributed, keyed
-    from learning.mixing import blob_rules, copyblob, cutmix
+def train_batches(args, pixels, feed, paste, counts):
+    """learning.loaders.TrainBatches of steps, as the options shape them.
 
-    rules = blob_rules(data.spec.BLOB_RULES, data.labels.names)
+    Args:
+        pixels: of the training images.
+        feed: learning.loaders.Feed.
+        paste: what `pasting` returns.
+        counts: int64 (N, C), labelled pixels of each class in each image.
+    """
+    from learning.loaders import TrainBatches
+
+    step_size = args.batch_size * args.accumulate
+    return TrainBatches(pixels, feed, step_size, augmentation(args), args.seed, paste, counts)
+
+
+def pasting(args, data, survey, pixels):
+    """learning.copypaste.CopyPaste of --copypaste, or None: what happens to a sample before anything else.
+
+    Args:
+        survey, pixels: of the training images.
+    """
+    from learning.copypaste import CopyPaste, grounds_of
+    from learning.objects import build_bank
+
+    if not args.copypaste:
+        return None
+    labels = data.labels
+    classes = labels.train_ids(dict.fromkeys(args.copypaste), "--copypaste")
+    return CopyPaste(
+        bank=build_bank(pixels, survey, classes, labels, args.seed),
+        grounds=grounds_of(classes, blob_rules(args, data)),
+        most=args.copypaste_objects,
+        seed=args.seed,
+    )
+
+
+def mixing(args, data):
+    """Function of (images, labels, epoch, step): --copyblob, --classmix, --cutmix, in this order, those that are asked for.
+
+    Objects come first, so that they are cut and shared as parts of their image; the box of CutMix comes last, as it stays a box.
+    """
+    from learning import distributed, keyed
+    from learning.mixing import classmix, copyblob, cutmix
+
+    rules = blob_rules(args, data)
+    mixers = {
+        "copyblob": (keyed.COPYBLOB, lambda *batch, rng: copyblob(*batch, rules, rng, args.blob_foot)),
+        "classmix": (keyed.CLASSMIX, lambda *batch, rng: classmix(*batch, len(data.labels.classes), rng)),
+        "cutmix": (keyed.CUTMIX, lambda *batch, rng: cutmix(*batch, rng)),
+    }
+    wanted = [mixer for name, mixer in mixers.items() if getattr(args, name)]
+    if wanted and args.batch_size * args.accumulate < 2 * distributed.size():
+        raise InputError(
+            f"each of {distributed.size()} processes mixes its own share of a batch, which must be 2 images or more; "
+            "raise --batch_size"
+        )
 
     def mix(images, labels, epoch, step):
         index = step * distributed.size() + distributed.rank()  # each process mixes its own share of the batch
-        if args.copyblob:
-            images, labels = copyblob(images, labels, rules, keyed.generator(args.seed, keyed.COPYBLOB, epoch, index))
-        if args.cutmix:
-            images, labels = cutmix(images, labels, keyed.generator(args.seed, keyed.CUTMIX, epoch, index))
+        for purpose, mixer in wanted:
+            images, labels = mixer(images, labels, rng=keyed.generator(args.seed, purpose, epoch, index))
         return images, labels
 
     return mix
@@ -367,7 +428,8 @@ def first_screen(args, data, surveys, run, parts):
     sizes = {name: "x".join(map(str, getattr(args, name))) for name in ("train_size", "crop_size", "test_size")}
     source_sizes = np.unique(surveys["train"].sizes, axis=0).tolist()
     padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
-    extras = "".join(f" + {name}" for name in ("cutmix", "copyblob") if getattr(args, name))
+    mixers = ("copypaste", "copyblob", "classmix", "cutmix")
+    extras = "".join(f" + {name}" for name in mixers if getattr(args, name))
     steps = len(parts.train_batches)
     shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
     details = f", output stride {args.output_stride}" if args.output_stride else ""
@@ -387,6 +449,7 @@ def first_screen(args, data, surveys, run, parts):
         f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
         *weight_lines(parts.training.criterion, names),
         *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
+        *([f"objects   {parts.paste.bank.summary(names)}"] if parts.paste else []),
         f"compute   {', '.join(compute_words(args, parts))}",
         f"cache     {parts.cache}",
         f"results   {run.path}",

@@ -158,7 +158,27 @@ def _add_data_options(add):
         help="share of the crops that are placed on a pixel of a class, rare ones first (default: %(default)s)",
     )
     add("--cutmix", action=Switch, help="paste a box of another image of the batch")
+    add("--classmix", action=Switch, help="paste half of the classes of another image of the batch, where they are")
     add("--copyblob", action=Switch, help="paste rare objects onto the ground they stand on")
+    add(
+        "--blob_rules",
+        metavar="RULES",
+        help='what --copyblob and --copypaste put on which ground: "road: bus, train; sidewalk: wall" (default: the data set\'s)',
+    )
+    add("--blob_foot", action=Switch, help="--copyblob puts the foot of a blob on its ground, not its upper left")
+    add(
+        "--copypaste",
+        nargs="+",
+        metavar="CLASS",
+        help="paste objects of these rare classes, scaled and turned, onto images that show little of them",
+    )
+    add(
+        "--copypaste_objects",
+        type=int,
+        default=8,
+        metavar="N",
+        help="paste 1 to N objects on such an image (default: %(default)s)",
+    )
     add(
         "--cache",
         choices=CACHES,
@@ -427,6 +447,7 @@ _NUMBERS = {
     "test_size": _SIZE,
     "seed": (lambda x: 0 <= x < 2**63, "0 .. 2**63 - 1"),
     "overfit": (lambda x: x >= 1, "at least 1 image"),
+    "copypaste_objects": (lambda x: 1 <= x <= 100, "1 .. 100"),
     "dataset_mean": (lambda x: 0 <= x <= 1, "numbers from 0 to 1"),
     "dataset_std": (lambda x: 0 < x <= 1, "numbers above 0, up to 1"),
     "colorjitter_factor": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
@@ -454,12 +475,12 @@ _NUMBERS = {
 
 _REFUSED = (
     (
-        lambda a: (a.cutmix or a.copyblob) and a.batch_size * a.accumulate < 2 and not a.predict,
-        "--cutmix and --copyblob mix the images of a batch: raise --batch_size to 2 or more, or leave them out",
+        lambda a: (a.cutmix or a.classmix or a.copyblob) and a.batch_size * a.accumulate < 2 and not a.predict,
+        "--cutmix, --classmix and --copyblob mix the images of a batch: raise --batch_size to 2 or more, or leave them out",
     ),
     (
-        lambda a: a.overfit and (a.cutmix or a.copyblob),
-        "--overfit trains on unaugmented images: leave out --cutmix and --copyblob",
+        lambda a: a.overfit and (a.cutmix or a.classmix or a.copyblob or a.copypaste),
+        "--overfit trains on unaugmented images: leave out --cutmix, --classmix, --copyblob and --copypaste",
     ),
     (
         lambda a: a.overfit and a.holdout,
@@ -477,6 +498,11 @@ _REFUSED = (
         lambda a: a.scale_range and a.scale_range[0] > a.scale_range[1],
         "--scale_range takes the lower scale first",
     ),
+    (
+        lambda a: a.blob_rules is not None and not (a.copyblob or a.copypaste),
+        "--blob_rules says where --copyblob and --copypaste put things: add one of them, or leave it out",
+    ),
+    (lambda a: a.blob_foot and not a.copyblob, "--blob_foot says how --copyblob places blobs: add --copyblob"),
     (
         lambda a: a.replay and (a.predict or a.resume or a.dry_run),
         "--replay repeats one step: leave out --predict, --resume and --dry_run",

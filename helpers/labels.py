@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from helpers.errors import InputError
+
 VOID = 255  # the ignore index, everywhere inside
 
 
@@ -54,6 +56,24 @@ class LabelTable:
     def names(self):
         """tuple of str: class names by train id."""
         return tuple(row.name for row in self.classes)
+
+    def train_ids(self, names, where):
+        """Train ids of classes.
+
+        Args:
+            names: class names.
+            where: what names them, such as an option, for the message.
+
+        Returns:
+            list of int
+
+        Raises:
+            InputError: a name that is not in the table; lists those that are.
+        """
+        for name in names:
+            if name not in self.names:
+                raise InputError(f"{where}: there is no class {name!r}; the classes are {', '.join(self.names)}")
+        return [self.names.index(name) for name in names]
 
     @cached_property
     def categories(self):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from helpers.images import colourise, overlay, read_image, read_label, write_png
@@ -139,6 +140,36 @@ def sheet(rows, path, width=1600):
     scale, method = (int(scale), Image.Resampling.NEAREST) if scale >= 1 else (scale, Image.Resampling.LANCZOS)
     size = [math.ceil(length * scale) for length in (grid.shape[1], grid.shape[0])]
     Image.fromarray(grid).resize(size, method).save(path)
+
+
+def pair_sheet(rows, labels):
+    """Draw a row of images beside their labels for each name.
+
+    Args:
+        rows: dict of row name -> list of (uint8 (h, w, 3), uint8 (h, w) of train ids), of any sizes.
+        labels: helpers.labels.LabelTable.
+
+    Returns:
+        matplotlib.figure.Figure
+    """
+    num = max(map(len, rows.values()))
+    cell = 16 / (2 * num)  # inches
+    heights = [cell * max(image.shape[0] / image.shape[1] for image, _ in row) for row in rows.values()]
+    figure = Figure(figsize=(16, sum(heights) + 0.26 * len(rows) + 0.9), dpi=120, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.04, wspace=0.005, hspace=0.005)
+    grid = figure.subplots(len(rows), 2 * num, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axes, (name, row) in zip(grid, rows.items(), strict=True):
+        axes[0].set_title(name, fontsize=10, loc="left", pad=3)
+        for axis in axes:
+            axis.axis("off")
+        for column, (image, label) in enumerate(row):
+            colours = overlay(image, colourise(label, labels.palette), 0.75)
+            for axis, picture in zip(axes[2 * column :], (image, colours), strict=False):
+                axis.imshow(picture, interpolation="antialiased")
+    handles = [Patch(facecolor=np.divide(row.color, 255), label=row.name) for row in labels.classes]
+    handles.append(Patch(facecolor="black", label="void"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=10, fontsize=9, frameon=False, handlelength=1.4)
+    return figure
 
 
 def train_batch(images, labels, mean, std, palette, path, most=8):

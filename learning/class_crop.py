@@ -21,6 +21,11 @@ def rarity(pixels):
     return np.divide(1, np.sqrt(total / max(1, total.sum())), out=np.zeros_like(total), where=total > 0)
 
 
+def count_classes(label, num_classes):
+    """int64 (C,): pixels of each class of a label, uint8 tensor (H, W)."""
+    return np.bincount(label.cpu().numpy().ravel(), minlength=256)[:num_classes]
+
+
 def draw_class_crop(rng, view, label, size, weights):
     """Move the window of a view so that the crop shows a pixel of a class drawn by weight.
 

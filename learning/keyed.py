@@ -9,6 +9,7 @@ import numpy as np
 
 # One number a purpose, so that no two kinds of choice share a stream. Numbers in use are never given to another purpose.
 ORDER, VIEW, CUTMIX, COPYBLOB, INITIAL_WEIGHTS, FORWARD = 1, 2, 3, 4, 5, 6
+CLASSMIX, COPYPASTE, OBJECTS = 11, 12, 13
 
 
 def generator(seed, purpose, epoch=0, index=0):

@@ -13,7 +13,7 @@ from helpers.errors import InputError
 from helpers.stopping import leave_to_parent
 from learning import distributed, keyed
 from learning.augment import finish, stack, view_sample, whole_view
-from learning.class_crop import draw_class_crop, rarity
+from learning.class_crop import count_classes, draw_class_crop, rarity
 from learning.views import draw_view
 
 
@@ -93,13 +93,14 @@ class TrainBatches:
         batch_size: images a batch, over all processes, whose number divides it.
         augmentation: learning.views.Augmentation.
         seed: of the order and the views.
+        paste: learning.copypaste.CopyPaste, which comes before the view; None pastes nothing.
         counts: int (N, C), labelled pixels of each class in each image, which class-aware crops need.
     """
 
-    def __init__(self, pixels, feed, batch_size, augmentation, seed, counts=None):
+    def __init__(self, pixels, feed, batch_size, augmentation, seed, paste=None, counts=None):
         self.feed, self.pixels = feed, pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
-        views = _TrainViews(pixels, augmentation, feed.mean, seed, counts)
+        views = _TrainViews(pixels, augmentation, feed.mean, seed, paste, counts)
         self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
 
     def __len__(self):
@@ -174,10 +175,10 @@ class _EpochDraws:
 
 
 class _TrainViews(Dataset):
-    def __init__(self, pixels, augmentation, mean, seed, counts):
-        self.pixels, self.augmentation, self.mean, self.seed = pixels, augmentation, mean, seed
+    def __init__(self, pixels, augmentation, mean, seed, paste, counts):
+        self.pixels, self.augmentation, self.mean, self.seed, self.paste = pixels, augmentation, mean, seed, paste
         if augmentation.class_crop:
-            self.weights = (counts > 0) * rarity(counts)  # (N, C)
+            self.rarity, self.counts = rarity(counts), counts
 
     def __len__(self):
         return len(self.pixels)
@@ -189,10 +190,14 @@ class _TrainViews(Dataset):
             image, label = self.pixels.image(index), self.pixels.label(index)
         except InputError as error:
             return error
+        if self.paste:
+            image, label = self.paste(image, label, index, epoch, draw)
         rng, size = keyed.generator(self.seed, keyed.VIEW, epoch, draw), self.augmentation.crop_size
         view = draw_view(rng, label.shape, self.augmentation)
         if self.augmentation.class_crop and rng.random() < self.augmentation.class_crop:
-            view = draw_class_crop(rng, view, label, size, self.weights[index])
+            # What was pasted shows classes that the image did not hold, or hides some that it did.
+            counts = count_classes(label, len(self.rarity)) if self.paste else self.counts[index]
+            view = draw_class_crop(rng, view, label, size, self.rarity * (counts > 0))
         return *view_sample(image, label, view, size, self.mean), view
 
 

@@ -188,7 +188,7 @@ def test_sigterm_to_torchrun_saves_and_the_run_goes_on(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_process_is_brought_back_and_the_job_ends_in_the_same_weights(data, tmp_path):
-    words = ("--epochs", 4, "--seed", 3, "--cutmix", "--resume", "--save_minutes", 1e-9)
+    words = ("--epochs", 8, "--batch_size", 4, "--seed", 3, "--cutmix", "--resume", "--save_minutes", 1e-9)
     untouched = launch(tmp_path / "untouched", data, *words)
     assert untouched.wait(300) == 0
     run = tmp_path / "run"

@@ -1,12 +1,17 @@
-"""CutMix and CopyBlob against hand-made cases and slow references."""
+"""CutMix, ClassMix and CopyBlob against hand-made cases and slow references."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.errors import InputError
+from helpers.labels import VOID
 from learning import keyed
 from learning.datasets import DATASETS
-from learning.mixing import blob_rules, copyblob, cutmix
+from learning.datasets.blobs import parse_rules, rule_ids
+from learning.mixing import classmix, copyblob, cutmix
 
 
 def batch_of(rng, batch, height, width, num_classes):
@@ -103,7 +108,11 @@ def test_cutmix_depends_on_its_generator_alone():
 # ---------------------------------------------------------------------------------------------- copyblob
 
 
-def slow_copyblob(images, labels, rules, rng):
+def upper_left(pixels):
+    return min(pixels, key=lambda pixel: (sum(pixel), pixel[0]))
+
+
+def slow_copyblob(images, labels, rules, rng, anchor_of=upper_left):
     """The definition, pixel by pixel, with partners and ground pixels from the same draws."""
     batch, height, width = labels.shape
     cycle = rng.permutation(batch).tolist()
@@ -118,7 +127,7 @@ def slow_copyblob(images, labels, rules, rng):
             grounds = [(y, x) for y, x in pixels if labels[index, y, x] == ground]
             if not blobs or not grounds:
                 continue
-            corner = min(blobs, key=lambda pixel: (sum(pixel), pixel[0]))
+            corner = anchor_of(blobs)
             target = grounds[min(int(shares[index] * len(grounds)), len(grounds) - 1)]
             for y, x in blobs:
                 row, column = y - corner[0] + target[0], x - corner[1] + target[1]
@@ -213,14 +222,136 @@ def test_copyblob_leaves_its_inputs_unchanged():
     assert torch.equal(labels, kept[1])
 
 
+def foot_of(pixels):
+    return max(pixels, key=lambda pixel: (pixel[0], -pixel[1]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copyblob_by_foot_agrees_with_a_slow_reference(seed):
+    rng = np.random.default_rng(seed)
+    batch, height, width = (int(rng.integers(low, high)) for low, high in ((2, 5), (1, 8), (1, 8)))
+    images, labels = batch_of(rng, batch, height, width, int(rng.integers(2, 7)))
+    rules = [tuple(rng.choice(5, 2, replace=False).tolist()) for _ in range(int(rng.integers(1, 4)))]
+    mixed, truth = copyblob(images, labels, rules, keyed.generator(seed, keyed.COPYBLOB), by_foot=True)
+    expected, expected_truth = slow_copyblob(images, labels, rules, keyed.generator(seed, keyed.COPYBLOB), foot_of)
+    assert torch.equal(truth, expected_truth)
+    assert torch.equal(mixed, expected)
+
+
+def test_copyblob_by_foot_puts_the_leftmost_pixel_of_the_lowest_row_on_the_ground():
+    labels = torch.full((2, 6, 6), 9)
+    for y, x in [(0, 3), (1, 2), (2, 2), (2, 3), (2, 4)]:  # the foot is (2, 2)
+        labels[0, y, x] = 1
+    labels[1, 5, 1] = 0
+    _, truth = copyblob(torch.zeros(2, 3, 6, 6), labels, [(1, 0)], keyed.generator(0, keyed.COPYBLOB), by_foot=True)
+    assert (truth[1] == 1).nonzero().tolist() == [[3, 2], [4, 1], [5, 1], [5, 2], [5, 3]]
+
+
+# ---------------------------------------------------------------------------------------------- classmix
+
+
+def slow_classmix(images, labels, num_classes, rng):
+    """The definition, image by image and pixel by pixel, with partners and orders of the classes from the same draws."""
+    batch, height, width = labels.shape
+    cycle = rng.permutation(batch).tolist()
+    partner = {receiver: cycle[position - 1] for position, receiver in enumerate(cycle)}
+    orders = rng.permuted(np.tile(np.arange(num_classes), (batch, 1)), axis=1)
+    mixed_images, mixed_labels = images.clone(), labels.clone()
+    for index in range(batch):
+        source = partner[index]
+        classes = [c for c in orders[index].tolist() if (labels[source] == c).any()]
+        chosen = classes[: math.ceil(len(classes) / 2)]
+        for y in range(height):
+            for x in range(width):
+                if int(labels[source, y, x]) in chosen:
+                    mixed_labels[index, y, x] = labels[source, y, x]
+                    mixed_images[index, :, y, x] = images[source, :, y, x]
+    return mixed_images, mixed_labels
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_classmix_agrees_with_a_slow_reference(seed):
+    rng = np.random.default_rng(seed)
+    batch, height, width, present = (int(rng.integers(low, high)) for low, high in ((2, 6), (1, 7), (1, 7), (1, 8)))
+    images, labels = batch_of(rng, batch, height, width, present)
+    labels[torch.from_numpy(rng.random(labels.shape) < 0.2)] = VOID
+    images[:, 0] = labels
+    mixed, truth = classmix(images, labels, 7, keyed.generator(seed, keyed.CLASSMIX))
+    expected, expected_truth = slow_classmix(images, labels, 7, keyed.generator(seed, keyed.CLASSMIX))
+    assert torch.equal(truth, expected_truth)
+    assert torch.equal(mixed, expected)
+    assert torch.equal(mixed[:, 0], truth.float()), "the pasted pixels are those of the label"
+    assert torch.equal(mixed[:, 2], images[:, 2]), "pixels stay in their place"
+    assert not ((truth == VOID) & (labels != VOID)).any(), "void is never pasted"
+
+
+@pytest.mark.parametrize(("present", "chosen"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_classmix_pastes_half_of_the_classes_rounded_up_each_as_often(present, chosen):
+    """The partner shows `present` classes, one a row, and a row of void; the image shows a class of its own."""
+    labels = torch.full((2, present + 1, 2), 8)
+    labels[0] = torch.tensor([*range(present), VOID])[:, None]
+    counts = torch.zeros(present)
+    for step in range(200):
+        _, truth = classmix(torch.zeros(2, 3, present + 1, 2), labels, 9, keyed.generator(0, keyed.CLASSMIX, 0, step))
+        rows = truth[1] != 8
+        assert torch.equal(rows[:, 0], rows[:, 1]), "whole classes"
+        assert not rows[-1].any(), "but not void"
+        assert rows[:, 0].sum() == chosen
+        counts += rows[:-1, 0]
+    expected = 200 * chosen / present
+    assert ((counts - expected).abs() < 45).all()
+
+
+def test_classmix_of_labels_that_are_all_void_changes_nothing():
+    images, labels = batch_of(np.random.default_rng(7), 3, 4, 5, 3)
+    labels[:] = VOID
+    mixed, truth = classmix(images, labels, 3, keyed.generator(0, keyed.CLASSMIX))
+    assert torch.equal(mixed, images)
+    assert torch.equal(truth, labels)
+
+
+def test_classmix_depends_on_its_generator_alone_and_leaves_its_inputs_unchanged():
+    images, labels = batch_of(np.random.default_rng(8), 4, 8, 8, 6)
+    kept = images.clone(), labels.clone()
+    first, again, other = (
+        classmix(images, labels, 6, keyed.generator(0, keyed.CLASSMIX, 0, step))[0] for step in (5, 5, 6)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    first.zero_()
+    assert torch.equal(images, kept[0])
+    assert torch.equal(labels, kept[1])
+
+
+# ---------------------------------------------------------------------------------------------- rules
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_blob_rules_name_classes_of_the_data_set(name):
-    spec = DATASETS[name]
-    names = spec.LABELS.names
-    found = {(names[blob], names[ground]) for blob, ground in blob_rules(spec.BLOB_RULES, names)}
-    assert found == {(blob, ground) for ground, blobs in spec.BLOB_RULES.items() for blob in blobs}
+    labels, rules = DATASETS[name].LABELS, DATASETS[name].BLOB_RULES
+    found = {(labels.names[blob], labels.names[ground]) for blob, ground in rule_ids(rules, labels)}
+    assert found == {(blob, ground) for ground, blobs in rules.items() for blob in blobs}
 
 
 def test_blob_rules_of_minicity_are_the_tutorials():
     spec = DATASETS["minicity"]
-    assert blob_rules(spec.BLOB_RULES, spec.LABELS.names) == [(3, 1), (4, 1), (15, 0), (16, 0)]
+    assert rule_ids(spec.BLOB_RULES, spec.LABELS) == [(3, 1), (4, 1), (15, 0), (16, 0)]
+    assert parse_rules("sidewalk: wall, fence; road: bus, train") == spec.BLOB_RULES
+
+
+def test_rules_are_parsed_as_written():
+    assert parse_rules(" road:bus ,traffic light; ;sidewalk : wall; road: car") == {
+        "road": ("bus", "traffic light", "car"),
+        "sidewalk": ("wall",),
+    }
+
+
+@pytest.mark.parametrize("text", ["", " ; ", "road", "road:", ": bus", "road: bus,, train", "road bus; sidewalk: wall"])
+def test_rules_that_cannot_be_read(text):
+    with pytest.raises(InputError, match=r"--blob_rules.*road: bus, train; sidewalk: wall"):
+        parse_rules(text)
+
+
+def test_rules_with_unknown_classes_list_the_known_ones():
+    with pytest.raises(InputError, match=r"tram.*road, sidewalk, building"):
+        rule_ids({"road": ("bus", "tram")}, DATASETS["minicity"].LABELS)

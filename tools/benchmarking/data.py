@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.labels import VOID
 from learning import augment, cache, compute, keyed, mixing
+from learning.datasets.blobs import rule_ids
 from learning.datasets.survey import survey
 from learning.loaders import Feed, TrainBatches
 from learning.views import SETS, Augmentation, draw_view
@@ -68,7 +69,7 @@ def print_figures(figures, settings):
     parts = figures["parts_ms"]
     rows = [*parts.items(), ["sum", sum(parts.values())]]
     print(table(["the cache's path in parts, a sample", "ms"], rows), end="\n\n")
-    rows = [[name, figures[f"{name}_ms"]] for name in ("cutmix", "copyblob") if f"{name}_ms" in figures]
+    rows = [[name, figures[f"{name}_ms"]] for name in ("cutmix", "classmix", "copyblob") if f"{name}_ms" in figures]
     if rows:
         print(table([f"one core, mixing a batch of {settings.batch_size}", "ms"], rows))
 
@@ -214,10 +215,10 @@ def time_batch(pixels, data, augmentation, number, turn):
 
 
 def time_mixing(pixels, data, augmentation, settings):
-    """Time CutMix and CopyBlob on a batch.
+    """Time the mixers on a batch.
 
     Returns:
-        dict of "cutmix_ms" and "copyblob_ms", median ms a batch; empty for batches of one, which cannot be mixed.
+        dict of "cutmix_ms", "classmix_ms" and "copyblob_ms", median ms a batch; empty for batches of one, which cannot be mixed.
     """
     if settings.batch_size < 2:
         return {}
@@ -227,10 +228,13 @@ def time_mixing(pixels, data, augmentation, settings):
 
 
 def mixing_ms(images, labels, data, repeats):
-    """dict of "cutmix_ms" and "copyblob_ms": median ms of a batch, which may lie on a GPU."""
-    rules = mixing.blob_rules(data.spec.BLOB_RULES, data.labels.names)
+    """dict of "cutmix_ms", "classmix_ms" and "copyblob_ms": median ms of a batch, which may lie on a GPU."""
+    rules, num_classes = rule_ids(data.spec.BLOB_RULES, data.labels), len(data.labels.classes)
     works = {
         "cutmix": lambda turn: mixing.cutmix(images, labels, keyed.generator(0, keyed.CUTMIX, 0, turn)),
+        "classmix": lambda turn: mixing.classmix(
+            images, labels, num_classes, keyed.generator(0, keyed.CLASSMIX, 0, turn)
+        ),
         "copyblob": lambda turn: mixing.copyblob(images, labels, rules, keyed.generator(0, keyed.COPYBLOB, 0, turn)),
     }
     figures = {}

@@ -266,7 +266,7 @@ def print_variants(figures, settings, device):
 
 
 def time_mixing(track, data, settings):
-    """Time CutMix and CopyBlob on a ready batch; print and return them, in ms and as share of a step."""
+    """Time the mixers on a ready batch; print and return them, in ms and as share of a step."""
     if settings.batch_size < 2:
         return {}
     figures = mixing_ms(*track.ready, data, 4 * settings.repeats)
@@ -312,6 +312,6 @@ def goals(figures, device, full_size):
         add("share of the peak, compiled", compiled.get("mfu"), ">=", 0.4)
         add("share of the time waiting for data", ours.get("waiting_share"), "<", 0.02)
         add("memory with --checkpoint_blocks", found.get("blocks", {}).get("peak_gib"), "<=", _LIMIT / _GIB, "GiB")
-        for name in ("cutmix", "copyblob"):
+        for name in ("cutmix", "classmix", "copyblob"):
             add(f"{name}, share of a step", figures.get(f"{name}_share"), "<", 0.02)
     return result
