@@ -7,30 +7,30 @@ import pytest
 import torch
 from torch import nn
 
-from learning.optim import build_optimizer, cosine_rate, set_learning_rate
+from learning.optim import build_optimizer, scheduled_rate, set_learning_rate
 
 
 def rates(total, lr=0.1, warmup=0):
-    return [cosine_rate(step, total, lr, warmup) for step in range(total)]
+    return [scheduled_rate(step, total, lr, warmup) for step in range(total)]
 
 
 def test_the_rate_starts_at_lr_init_and_ends_near_0():
     values = rates(1000)
     assert values[0] == 0.1
     assert 0 < values[-1] < 1e-6
-    assert cosine_rate(1000, 1000, 0.1) == pytest.approx(0, abs=1e-17)
+    assert scheduled_rate(1000, 1000, 0.1) == pytest.approx(0, abs=1e-17)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1.0), (25, (1 + math.sqrt(0.5)) / 2), (50, 0.5), (75, 0.1464466094)])
 def test_the_rate_is_a_half_cosine(step, share):
-    assert cosine_rate(step, 100, 0.01) == pytest.approx(0.01 * share)
+    assert scheduled_rate(step, 100, 0.01) == pytest.approx(0.01 * share)
 
 
 def test_the_rate_equals_torchs_cosine_schedule():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40)
     for step in range(40):
-        assert cosine_rate(step, 40, 0.1) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert scheduled_rate(step, 40, 0.1) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
 
