@@ -237,7 +237,9 @@ def predict(args, data, run):
     if not distributed.is_main():
         return distributed.stop()
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
-    checkpoint.load_weights(parts.model, checkpoint.load(path), path, architecture)
+    stored = checkpoint.load(path)
+    # Of a checkpoint with both, the averaged network is the one that was validated.
+    checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
     run.create()
     for split in ("val", "test"):
         if split in data.splits:
