@@ -46,7 +46,9 @@ def build_optimizer(model, lr, momentum, weight_decay, name="sgd", nesterov=Fals
         momentum,
         nesterov,
     )
-    for parameter in model.parameters():
+    for parameter in [
+        each for group in optimizer.param_groups for each in group["params"]
+    ]:  # the order of its state_dict
         if not parameter.requires_grad:
             continue
         if name == "adamw":
