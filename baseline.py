@@ -4,11 +4,13 @@ Imports wait until they are needed: `--help` and typing mistakes are answered be
 with files and folders before torch is, which alone takes seconds.
 """
 
+import itertools
 import os
 import shlex
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import options
@@ -18,6 +20,7 @@ from helpers.stopping import Stopped
 
 def main(argv=None):
     """Run baseline.py on the words of a command line and return the exit status."""
+    started = time.monotonic()
     options.parse(argv)
     from build import prepare
 
@@ -29,7 +32,7 @@ def main(argv=None):
             return dry_run(args, data, surveys, run)
         if args.predict:
             return predict(args, data, run)
-        return train(args, data, surveys, run)
+        return train(args, data, surveys, run, started)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
         if args.compile and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise InputError(f"--compile does not work here ({str(error).splitlines()[0]}); leave it out") from None
@@ -51,10 +54,14 @@ def main(argv=None):
         return 130
 
 
-def train(args, data, surveys, run):
-    """Train, validate after every epoch, keep the best weights, and predict the validation images with them."""
+def train(args, data, surveys, run, started):
+    """Train, validate after every epoch, keep the best weights, and predict the validation images with them.
+
+    Args:
+        started: when the program was, by the clock `time.monotonic`.
+    """
     from build import Parts, sees_val
-    from helpers.runlog import Clock
+    from helpers.runlog import Clock, duration
     from helpers.stopping import StopSignals
     from learning import checkpoint, distributed
     from learning.guard import NonFinite
@@ -62,20 +69,33 @@ def train(args, data, surveys, run):
 
     parts = Parts(args, data, surveys)
     state = restore(args, parts, run)
-    clock = Clock(args.epochs - state.epoch)
+    if args.time_budget and not args.steps:
+        from budget import fix_steps
+
+        fix_steps(args, run, parts, partial(show_epoch, data), started)
+    plan = parts.plan
+    clock = Clock(plan.total_steps / plan.steps_per_epoch - state.epoch)
     with StopSignals() as signals:
-        keeper = Keeper(args, run, parts, state, signals)
+        keeper = Keeper(args, run, parts, state, signals, started)
         if args.weights and args.override:
             keeper.save()  # first the checkpoint, then options.json: a kill in between may not leave them at odds
         if distributed.is_main():
             present(args, data, surveys, run, parts, state)
         try:
-            for done in range(args.epochs - state.epoch):
+            for done in itertools.count():
+                if state.is_finished(plan):
+                    break
                 train_and_validate(args, data, run, parts, keeper, clock, done)
             keeper.stop_if_asked()
         except NonFinite as fault:
             raise InputError(write_fault(args, run, parts, state.epoch, fault)) from None
 
+    if args.time_budget and distributed.is_main():
+        late = state.spent - 60 * args.time_budget
+        print(
+            f"trained and validated in {duration(state.spent)} of {duration(60 * args.time_budget)}: "
+            f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
+        )
     if distributed.is_main():
         score = "mIoU on validation images that were trained on" if sees_val(args) else "best validation mIoU"
         print(f"{score} (single scale): {state.best_miou:.4f}. Look at {run.path / 'learning_curve.png'}")
@@ -94,47 +114,64 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
         clock: helpers.runlog.Clock of the epochs to come.
         done: number of those that are done.
     """
-    from helpers import plots, runlog
+    from helpers import runlog
     from learning import distributed
     from learning.learner import train_epoch, validate_epoch
 
     keeper.begin_epoch()
-    state, training, began = keeper.state, parts.training, time.monotonic()
+    state, training, plan, began = keeper.state, parts.training, parts.plan, time.monotonic()
     epoch, first_step = state.epoch, state.step
-    trained, validated = parts.metrics(state.trained), parts.metrics()
-    num_train, num_val = len(parts.train_batches) * parts.step_size, len(data.split("val"))
+    trained, validated, shown = parts.metrics(state.trained), None, []
+    num_train, num_val = plan.steps_of(epoch) * parts.step_size, len(data.split("val")) * plan.validates(epoch)
     bar, progress = runlog.progress_bar(
         num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val)
     )
     with bar:
         bar.update(first_step * parts.step_size)
-        batches = parts.train_batches.epoch(epoch, first_step)
+        batches = itertools.islice(
+            parts.train_batches.epoch(epoch, first_step), max(0, plan.steps_of(epoch) - first_step)
+        )
         train_epoch(training, batches, trained, epoch, after_each(keeper.after_step, trained, progress), first_step)
     speed = (num_train - first_step * parts.step_size) / (time.monotonic() - began)
+    keeper.remember(trained)
 
-    distributed.align(parts.model)
-    bar, progress = runlog.progress_bar(num_val, f"epoch {epoch} val")
-    with bar:
-        report = after_each(keeper.after_validation_batch, trained, progress)
-        autocast = parts.precision.autocast
-        shown = validate_epoch(parts.network, parts.val_batches, training.criterion, autocast, validated, report)
+    if plan.validates(epoch):
+        validated = parts.metrics()
+        distributed.align(parts.model)
+        distributed.align(parts.scored)
+        bar, progress = runlog.progress_bar(num_val, f"epoch {epoch} val")
+        with bar:
+            report = after_each(keeper.after_validation_batch, trained, progress)
+            network, autocast = parts.scored_network, parts.precision.autocast
+            shown = validate_epoch(network, parts.val_batches, training.criterion, autocast, validated, report)
 
     history = runlog.extend_history(
-        state.history,
+        {name: values[:epoch] for name, values in state.history.items()},  # without what the epoch was when it was cut
         trained.add_up().summary(),
-        validated.add_up().summary(),
-        training.rate_at(epoch, len(parts.train_batches) - 1),
+        validated and validated.add_up().summary(),
+        training.rate_at(epoch, plan.steps_of(epoch) - 1),
         time.monotonic() - keeper.began,
         speed,
     )
-    is_best = keeper.after_epoch(history)
+    is_best = keeper.after_epoch(history, validated is not None)
     if distributed.is_main():
-        runlog.write_logs(run.path, history)
-        plots.learning_curve(history, run.path / "learning_curve.png")
-        plots.validation(shown, data.decode, data.labels.palette, epoch, run.images)
+        show_epoch(data, run, history, shown)
         print(runlog.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
     if epoch == 0:
         diagnose(args, data, parts, trained)
+
+
+def show_epoch(data, run, history, shown):
+    """Write the logs, the learning curve, and the pictures of a validation.
+
+    Args:
+        shown: what `validate_epoch` returned, [] for an epoch without validation.
+    """
+    from helpers import plots, runlog
+
+    runlog.write_logs(run.path, history)
+    plots.learning_curve(history, run.path / "learning_curve.png")
+    plots.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
 
 
 def diagnose(args, data, parts, trained):
@@ -201,7 +238,9 @@ def predict(args, data, run):
     if not distributed.is_main():
         return distributed.stop()
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
-    checkpoint.load_weights(parts.model, checkpoint.load(path), path, architecture)
+    stored = checkpoint.load(path)
+    # Of a checkpoint with both, the averaged network is the one that was validated.
+    checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
     run.create()
     for split in ("val", "test"):
         if split in data.splits:
@@ -282,7 +321,7 @@ def dry_run(args, data, surveys, run):
     _, validation = timed(
         "validation of 1 image",
         lambda: validate_epoch(
-            parts.network, [one], parts.training.criterion, autocast, parts.metrics(), lambda *_: None
+            parts.scored_network, [one], parts.training.criterion, autocast, parts.metrics(), lambda *_: None
         ),
     )
     _, single = timed(
@@ -303,7 +342,8 @@ def dry_run(args, data, surveys, run):
 
     num_val = len(data.split("val"))
     epoch = len(parts.train_batches) * step + num_val * validation + 2 * saving
-    total = args.epochs * epoch + num_val * (several if args.mst else single)
+    total = parts.plan.total_steps * step + parts.plan.validations * num_val * validation
+    total += 2 * parts.plan.epochs * saving + num_val * (several if args.mst else single)
     print(f"peak memory {peak_memory(parts.device)}; an epoch about {runlog.duration(epoch)}, ", end="")
     print(f"the whole run about {runlog.duration(total)} and the time to read the data. Nothing was kept.")
 

@@ -103,7 +103,7 @@ def check_run_folder(args, run):
 
 
 def settle(args, data):
-    """Fill in what nobody typed: the data set's sizes and colours, its absolute path, a seed."""
+    """Fill in what nobody typed: the data set's sizes and colours, its absolute path, the optimizer's rates, a seed."""
     spec = data.spec
     defaults = {
         "train_size": spec.SIZE,
@@ -115,6 +115,9 @@ def settle(args, data):
     for name, value in defaults.items():
         setattr(args, name, list(getattr(args, name) or value))
     class_weights.check(args.class_weights, spec, len(data.labels.classes))
+    lr, decay = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}[args.optimizer]
+    args.lr_init = lr if args.lr_init is None else args.lr_init
+    args.lr_weight_decay = decay if args.lr_weight_decay is None else args.lr_weight_decay
     args.dataset_path = os.path.abspath(data.root)
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
@@ -172,8 +175,7 @@ class Parts:
         )
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
         self.model = self.fresh_model().to(self.device, memory_format=layout)
-        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
-        self.network = torch.nn.DataParallel(self.precision.inside(self.model)) if several else self.model
+        self.network = self._over_gpus(self.model)
         self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size // distributed.size()
         self.fingerprint = runlog.fingerprint(data)
         self.feed = Feed(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
@@ -181,10 +183,18 @@ class Parts:
         if "train" in surveys:
             self._prepare_training(args, data, surveys)
 
+    def _over_gpus(self, model):
+        """The model, or a wrapper that spreads its batches over all GPUs of this process."""
+        import torch
+
+        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
+        return torch.nn.DataParallel(self.precision.inside(model)) if several else model
+
     def _prepare_training(self, args, data, surveys):
         import torch
 
         from learning import distributed, losses, optim
+        from learning.averaging import Average
         from learning.guard import Guard
         from learning.learner import Training
         from learning.models import freeze
@@ -197,26 +207,61 @@ class Parts:
         self.paste = pasting(args, data, surveys["train"], self.pixels["train"])
         self.train_batches = train_batches(args, self.pixels["train"], self.feed, self.paste, surveys["train"].pixels)
         self.val_batches = self.eval_batches("val")
-        steps = len(self.train_batches)
+        self.plan_steps(args)
         criterion = losses.Criterion(
             args.loss, loss_options(args, data, surveys["train"].pixels, self.device), aux_weight=args.aux
         )
         if args.freeze == "backbone":
             freeze(self.model.backbone)
+        average = Average(self.model, args.ema) if args.ema else None
+        self.scored = average.model if average else self.model
+        self.scored_network = self._over_gpus(self.scored) if average else self.network
         model = distributed.spread(self.network, self.device)
         self.training = Training(
             model=torch.compile(model) if args.compile else model,
             mix=mixing(args, data),
             criterion=criterion,
-            optimizer=optim.build_optimizer(self.model, args.lr_init, args.lr_momentum, args.lr_weight_decay),
-            rate_at=lambda epoch, step: optim.cosine_rate(
-                epoch * steps + step, args.epochs * steps, args.lr_init, args.warmup_epochs * steps
+            optimizer=optim.build_optimizer(
+                self.model,
+                args.lr_init,
+                args.lr_momentum,
+                args.lr_weight_decay,
+                args.optimizer,
+                args.nesterov,
+                args.lr_backbone,
+                args.decay_norms,
             ),
+            rate_at=partial(self._rate, args.lr_init, args.warmup_epochs, args.schedule),
             precision=self.precision,
             guard=Guard(self.model, args.skip_nonfinite),
             seed=args.seed,
             accumulate=args.accumulate,
+            average=average,
         )
+
+    def plan_steps(self, args):
+        """Fix how long the run is: `plan` is made of --steps, or of --epochs, which follow from it.
+
+        Raises:
+            InputError: there is nothing left after the warm-up.
+        """
+        from learning.plan import Plan
+
+        steps = len(self.train_batches)
+        self.plan = Plan(steps, args.steps or args.epochs * steps, args.validate_every)
+        args.epochs = self.plan.epochs
+        if args.warmup_epochs * steps >= self.plan.total_steps:
+            raise InputError(
+                f"--warmup_epochs {args.warmup_epochs} takes {args.warmup_epochs * steps} steps, and the whole run has "
+                f"{self.plan.total_steps}: the learning rate would never fall"
+            )
+
+    def _rate(self, lr_init, warmup_epochs, schedule, epoch, step):
+        """The learning rate of a step, as `learning.learner.Training` asks for it."""
+        from learning.optim import scheduled_rate
+
+        per_epoch, total = self.plan.steps_per_epoch, self.plan.total_steps
+        return scheduled_rate(epoch * per_epoch + step, total, lr_init, warmup_epochs * per_epoch, schedule)
 
     def eval_batches(self, split):
         """learning.loaders.EvalBatches to validate on; several processes share them."""
@@ -430,7 +475,6 @@ def first_screen(args, data, surveys, run, parts):
     padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
     mixers = ("copypaste", "copyblob", "classmix", "cutmix")
     extras = "".join(f" + {name}" for name in mixers if getattr(args, name))
-    steps = len(parts.train_batches)
     shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
     details = f", output stride {args.output_stride}" if args.output_stride else ""
     details += f", a second head with {args.aux:g} of its loss" if args.aux else ""
@@ -445,8 +489,8 @@ def first_screen(args, data, surveys, run, parts):
         *(["          some crops reach beyond the image: padded with the mean colour, not scored"] if padded else []),
         f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
-        f"training  {args.loss}{extras}, SGD from {args.lr_init:g}, batch {parts.step_size}{shares} x {steps} steps x "
-        f"{args.epochs} epochs = {steps * args.epochs} steps, seed {args.seed}",
+        f"training  {args.loss}{extras}, {optimizer_words(args)}, batch {parts.step_size}{shares} x "
+        f"{length_words(parts.plan)}, seed {args.seed}",
         *weight_lines(parts.training.criterion, names),
         *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
         *([f"objects   {parts.paste.bank.summary(names)}"] if parts.paste else []),
@@ -466,6 +510,21 @@ def extra_words(extra):
     """str: what a folder adds to the training images; `learning.datasets.extra.Extra`."""
     made = f", with pseudo labels of round {extra.round}" if extra.round else ""
     return f"{extra.num_images} of the training images are from {extra.folder}{made}; a challenge may forbid them"
+
+
+def optimizer_words(args):
+    """str: optimizer, learning rates and averaging of the first screen."""
+    words = "AdamW" if args.optimizer == "adamw" else "SGD with Nesterov's momentum" if args.nesterov else "SGD"
+    words += f" from {args.lr_init:g}"
+    words += f" (backbone {args.lr_backbone:g})" if args.lr_backbone else ""
+    return words + (f", averaged with {args.ema:g}" if args.ema else "")
+
+
+def length_words(plan):
+    """str: steps and epochs of the first screen."""
+    if plan.total_steps == plan.epochs * plan.steps_per_epoch:
+        return f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.total_steps} steps"
+    return f"{plan.total_steps} steps ({plan.total_steps / plan.steps_per_epoch:.1f} epochs of {plan.steps_per_epoch})"
 
 
 def compute_words(args, parts):

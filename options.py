@@ -23,6 +23,8 @@ LOSSES = ("ce", "weighted_ce", "focal", "ohem", "dice", "log_dice", "tversky", "
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
 AUGMENTS = ("tutorial", "base", "hard", "mask", "style_noise", "style_clahe", "style_crop")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "poly")
 CACHES = ("auto", "off", "disk", "device")
 TRAIN_ON = ("train", "trainval")
 
@@ -32,7 +34,17 @@ PER_COMMAND = (
     *("device", "num_workers", "pin_memory", "cache", "cache_path"),
 )
 # What a resumed run may change; every other option means a different run.
-RESUMABLE = (*PER_COMMAND, "epochs", "mst", "dataset_path", "compile", "checkpoint_blocks", "skip_nonfinite")
+RESUMABLE = (
+    *PER_COMMAND,
+    "epochs",
+    "steps",
+    "time_budget",
+    "mst",
+    "dataset_path",
+    "compile",
+    "checkpoint_blocks",
+    "skip_nonfinite",
+)
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "aux", "dataset")
 
@@ -260,15 +272,36 @@ def _add_training_options(add):
     )
     add("--epochs", type=int, default=200, metavar="N", help="passes over the training images (default: %(default)s)")
     add(
-        "--lr_init",
-        type=float,
-        default=1e-2,
-        metavar="RATE",
-        help="first learning rate, falls as a cosine (default: %(default)s)",
+        "--steps", type=int, metavar="N", help="length of the run in steps instead of epochs; the last epoch may be cut"
     )
-    add("--lr_momentum", type=float, default=0.9, metavar="M", help="momentum of SGD (default: %(default)s)")
-    add("--lr_weight_decay", type=float, default=1e-4, metavar="W", help="weight decay of SGD (default: %(default)s)")
+    add(
+        "--time_budget",
+        type=float,
+        metavar="MINUTES",
+        help="length of the run in minutes: measures first, then fixes --steps so that the last validation ends in time",
+    )
+    add(
+        "--validate_every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="epochs from one validation to the next; the last epoch has one (default: %(default)s)",
+    )
+    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="SGD with momentum, or AdamW (default: %(default)s)")
+    add("--nesterov", action=Switch, help="Nesterov's momentum for SGD")
+    add("--schedule", choices=SCHEDULES, default="cosine", help="how the rate falls to 0 (default: %(default)s)")
+    add("--lr_init", type=float, metavar="RATE", help="first learning rate (default: sgd 0.01, adamw 0.001)")
+    add("--lr_backbone", type=float, metavar="RATE", help="the backbone's first learning rate (default: --lr_init)")
+    add("--lr_momentum", type=float, default=0.9, metavar="M", help="momentum; AdamW's beta 1 (default: %(default)s)")
+    add("--lr_weight_decay", type=float, metavar="W", help="weight decay (default: sgd 0.0001, adamw 0.01)")
+    add("--decay_norms", action=Switch, default=True, help="norms and biases decay, too (default: on)")
     add("--warmup_epochs", type=int, default=0, metavar="N", help="epochs of linear warm-up (default: %(default)s)")
+    add(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="validate and keep the exponential moving average of the weights, such as 0.999 (default: off)",
+    )
     add("--loss", default="ce", help=f"{', '.join(LOSSES)}, or a sum such as ce+0.5*dice (default: %(default)s)")
     add(
         "--class_weights",
@@ -335,9 +368,33 @@ def parse(argv=None, stored=None):
     for name, value in kept.items():
         check_stored(actions[name], value)
     args = argparse.Namespace(**({name: action.default for name, action in actions.items()} | kept | typed))
+    check_length(args, typed, kept)
+    if "steps" in typed:
+        args.time_budget = None  # it had fixed another number
     # What --predict, --weights and --resume leave open is known only with the run's own options.
     check(args, combinations=stored is not None or not (args.predict or args.weights or args.resume))
     return args, frozenset(typed)
+
+
+def check_length(args, typed, kept):
+    """Refuse more than one length of a run, and another kind than it has had so far.
+
+    Args:
+        args: Namespace of all options.
+        typed, kept: dicts of the options that were typed, and of those that the run has.
+
+    Raises:
+        InputError: names the options that contradict each other.
+    """
+    lengths = [f"--{name}" for name in ("epochs", "steps", "time_budget") if name in typed]
+    if args.predict:
+        return
+    if len(lengths) > 1:
+        raise InputError(f"{' and '.join(lengths)}: each says how long the run is; keep one of them")
+    if "epochs" in typed and kept.get("steps"):
+        raise InputError(f"--epochs {args.epochs}: the run's length is --steps {kept['steps']}; change that instead")
+    if kept and "time_budget" in typed and args.time_budget != kept.get("time_budget"):
+        raise InputError("--time_budget is for the start of a run, and this one has begun: change --steps or --epochs")
 
 
 def check_stored(action, value):
@@ -458,6 +515,11 @@ _NUMBERS = {
     "batch_size": (lambda x: x >= 1, "at least 1"),
     "accumulate": (lambda x: x >= 1, "at least 1"),
     "epochs": (lambda x: x >= 1, "at least 1"),
+    "steps": (lambda x: x >= 1, "at least 1"),
+    "time_budget": (lambda x: x > 0, "minutes above 0"),
+    "validate_every": (lambda x: x >= 1, "at least 1"),
+    "ema": (lambda x: 0 < x < 1, "a number above 0 and below 1"),
+    "lr_backbone": (lambda x: x > 0, "a number above 0"),
     "lr_init": (lambda x: x > 0, "a number above 0"),
     "lr_momentum": (lambda x: 0 <= x < 1, "a number from 0 to below 1"),
     "lr_weight_decay": (lambda x: x >= 0, "0 or more"),
@@ -538,7 +600,7 @@ _REFUSED = (
     ),
     (lambda a: a.predict and a.dry_run, "--dry_run already includes prediction: leave out --predict"),
     (
-        lambda a: a.warmup_epochs >= a.epochs,
+        lambda a: not (a.steps or a.time_budget) and a.warmup_epochs >= a.epochs,
         "--warmup_epochs must be smaller than --epochs: the learning rate would never fall",
     ),
     (
@@ -548,5 +610,21 @@ _REFUSED = (
     (
         lambda a: a.label_smoothing and not _has_loss(a, "ce", "weighted_ce"),
         "--label_smoothing is for ce and weighted_ce: change --loss, or leave it out",
+    ),
+    (
+        lambda a: a.nesterov and (a.optimizer != "sgd" or a.lr_momentum == 0),
+        "--nesterov is a momentum of SGD: leave it out, or choose --optimizer sgd with --lr_momentum above 0",
+    ),
+    (
+        lambda a: a.lr_backbone and a.model == "UNet",
+        "--lr_backbone: the UNet has no backbone; choose a DeepLabv3, or leave it out",
+    ),
+    (
+        lambda a: a.lr_backbone and a.freeze == "backbone",
+        "--lr_backbone: --freeze backbone keeps the backbone as it is; leave one of them out",
+    ),
+    (
+        lambda a: a.time_budget and not a.steps and a.dry_run,
+        "--dry_run says how long a number of epochs or steps takes: leave out --time_budget",
     ),
 )

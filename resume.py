@@ -32,6 +32,7 @@ class RunState:
         trained: the counts of the epoch under way, as `EpochMetrics.state_dict` gives them; None at its start.
         seconds: what the epoch under way has taken so far.
         overrides: list of dict, the options that were changed on the way by --override, and when.
+        spent: seconds that the programs of this run have taken until its last save.
     """
 
     epoch: int = 0
@@ -42,6 +43,18 @@ class RunState:
     trained: dict | None = None
     seconds: float = 0.0
     overrides: list = field(default_factory=list)
+    spent: float = 0.0
+
+    def is_finished(self, plan):
+        """Whether all steps are done and their last epoch is in the history.
+
+        A last epoch that is cut stays the one under way, so that a run can be made longer.
+
+        Args:
+            plan: learning.plan.Plan.
+        """
+        steps = self.epoch * plan.steps_per_epoch + self.step
+        return steps >= plan.total_steps and len(self.history.get("miou", ())) >= plan.epochs
 
 
 class Keeper:
@@ -53,10 +66,12 @@ class Keeper:
         parts: build.Parts.
         state: RunState, kept up to date here.
         signals: helpers.stopping.StopSignals.
+        started: when the program was started, by the clock `time.monotonic`.
     """
 
-    def __init__(self, args, run, parts, state, signals):
+    def __init__(self, args, run, parts, state, signals, started):
         self.args, self.run, self.parts, self.state, self.signals = args, run, parts, state, signals
+        self.started = started - state.spent  # as if there had been no break
         self.saved = self.began = time.monotonic()
 
     def stop_if_asked(self):
@@ -100,46 +115,57 @@ class Keeper:
         wish = distributed.agree(max(self.signals.number, SAVE if due and distributed.is_main() else 0))
         if wish:
             self.parts.training.guard.settle()
-            self.state.trained = trained.state_dict()
-            self.state.seconds = time.monotonic() - self.began
+            self.remember(trained)
             self.save()
         if wish > SAVE:
             raise Stopped(wish)
 
-    def after_epoch(self, history):
+    def remember(self, trained):
+        """Take over the counts and the time of the epoch under way.
+
+        Args:
+            trained: its `EpochMetrics`, before they are added up over the processes.
+        """
+        self.state.trained, self.state.seconds = trained.state_dict(), time.monotonic() - self.began
+
+    def after_epoch(self, history, validated):
         """Save the end of an epoch: the best weights first, then the checkpoint that knows of them.
 
         A kill in between only repeats the end of the epoch.
 
         Args:
             history: with the epoch's numbers.
+            validated: whether it ended with a validation.
 
         Returns:
             bool: whether its validation mIoU is the best so far.
         """
-        state, miou = self.state, history["miou"][-1]
-        finite = all(bool(weight.isfinite().all()) for weight in self.parts.model.parameters())
+        state, model = self.state, self.parts.scored
         says_nothing = sees_val(self.args)  # then the last weights are kept
-        is_best = finite and not says_nothing and improves(miou, state.best_miou)
-        if is_best or (finite and says_nothing):
-            state.best_miou = miou
+        is_kept = validated and (says_nothing or improves(history["miou"][-1], state.best_miou))
+        is_kept = is_kept and all(bool(weight.isfinite().all()) for weight in model.parameters())
+        if is_kept:
+            state.best_miou = history["miou"][-1]
             if distributed.is_main():
-                weights = {"epoch": state.epoch, "miou": miou, "model_state_dict": self.parts.model.state_dict()}
+                weights = {"epoch": state.epoch, "miou": state.best_miou, "model_state_dict": model.state_dict()}
                 checkpoint.save(weights | {"options": vars(self.args)}, self.run.best)
-        state.history, state.epoch = history, state.epoch + 1
-        state.step, state.trained, state.seconds = 0, None, 0.0
+        state.history = history
+        if state.step >= self.parts.plan.steps_per_epoch:
+            state.epoch, state.step, state.trained, state.seconds = state.epoch + 1, 0, None, 0.0
         self.save()
-        return is_best
+        return is_kept and not says_nothing
 
     def save(self):
         """Write the checkpoint, and keep the one before it."""
         self.saved = time.monotonic()
+        self.state.spent = self.saved - self.started
         if distributed.is_main():
             checkpoint.save(to_checkpoint(self.args, self.parts, self.state), self.run.checkpoint, self.run.previous)
 
 
 def to_checkpoint(args, parts, state):
     """dict: all that a checkpoint holds; the first five keys are the tutorial's."""
+    average = parts.training.average
     return {
         "epoch": state.epoch - 1,  # the last whole one
         "model_state_dict": parts.model.state_dict(),
@@ -147,15 +173,38 @@ def to_checkpoint(args, parts, state):
         "best_miou": state.best_miou,
         "metrics": state.history,
         "scaler_state_dict": parts.precision.scaler.state_dict(),
+        "average": average and average.state_dict(),
         "step": state.step,
         "trained": state.trained,
         "seconds": state.seconds,
+        "spent": state.spent,
         "external_weights": state.external_weights,
         "data_fingerprint": parts.fingerprint,
         "overrides": state.overrides,
         "processes": distributed.size(),
         "options": vars(args),
     }
+
+
+def load_parts(args, parts, stored, path):
+    """Bring network, optimizer, scaler and average to where a checkpoint of the run was made.
+
+    What --override has added since begins anew: another optimizer's memory, an average.
+
+    Args:
+        stored: what `to_checkpoint` gave.
+        path: its file, for messages.
+    """
+    checkpoint.load_weights(parts.model, stored, path, {})
+    if stored["options"].get("optimizer", "sgd") == args.optimizer:
+        load_optimizer(parts.training.optimizer, stored["optimizer_state_dict"])
+    if stored.get("scaler_state_dict"):  # empty without fp16
+        parts.precision.scaler.load_state_dict(stored["scaler_state_dict"])
+    average = parts.training.average
+    if average and stored.get("average"):
+        average.load_state_dict(stored["average"])
+    elif average:
+        average.begin()
 
 
 def improves(miou, best):
@@ -187,10 +236,7 @@ def restore(args, parts, run):
             f"the run has {stored['processes']} processes, not {distributed.size()}: each mixes its own share of a batch; "
             "start as many, or continue with --override"
         )
-    checkpoint.load_weights(parts.model, stored, args.weights, {})
-    load_optimizer(parts.training.optimizer, stored["optimizer_state_dict"])
-    if stored.get("scaler_state_dict"):  # empty without fp16
-        parts.precision.scaler.load_state_dict(stored["scaler_state_dict"])
+    load_parts(args, parts, stored, args.weights)
     if stored["data_fingerprint"] != parts.fingerprint and not args.override:
         raise InputError(
             f"the data in {args.dataset_path} are not those of the run: files were added, removed or changed; "
@@ -202,16 +248,19 @@ def restore(args, parts, run):
         raise InputError(
             f"{args.weights} is not where the other processes stand: --save_path must be one folder for all"
         )
-    return RunState(
+    state = RunState(
         epoch=start,
         step=stored["step"],
         history=stored["metrics"],
-        best_miou=restore_best(args, run, start, stored["best_miou"]),
+        best_miou=stored["best_miou"],
         external_weights=stored["external_weights"],
         trained=stored["trained"],
         seconds=stored["seconds"],
         overrides=overrides,
+        spent=stored.get("spent", 0.0),
     )
+    state.best_miou = restore_best(args, run, state, parts.plan)
+    return state
 
 
 def begin(args, parts):
@@ -224,6 +273,8 @@ def begin(args, parts):
         for name, reason in list(skipped.items())[:8]:
             print(f"    left out: {name} ({reason})")
         print(f"    ... and {len(skipped) - 8} more\n" if len(skipped) > 8 else "", end="")
+    if parts.training.average:
+        parts.training.average.begin()
     return RunState(external_weights=f"sha256 {checkpoint.file_hash(args.pretrained)}")
 
 
@@ -265,7 +316,7 @@ def override(args, stored):
     return [when | {"option": name, "from": then, "to": now} for name, (now, then) in changed.items()]
 
 
-def restore_best(args, run, start, best_miou):
+def restore_best(args, run, state, plan):
     """Have the best weights in the run folder, and say how good they are.
 
     Returns:
@@ -275,20 +326,21 @@ def restore_best(args, run, start, best_miou):
     try:
         weights = checkpoint.load(best)
     except InputError as error:  # missing or damaged
-        if start >= args.epochs:
+        if state.is_finished(plan):
             raise InputError(
-                f"{args.weights} has all its {start} epochs, but {error}; raise --epochs to go on"
+                f"{args.weights} has all its {plan.total_steps} steps, but {error}; raise "
+                f"{'--steps' if args.steps else '--epochs'} to go on"
             ) from None
-        if start and distributed.is_main():
-            print(f"note: {error}; the next epoch counts as the best so far", file=sys.stderr)
+        if state.best_miou is not None and distributed.is_main():
+            print(f"note: {error}; the next validation counts as the best so far", file=sys.stderr)
         return None
     if best.resolve() != run.best.resolve() and distributed.is_main():
         run.create()
         shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
         os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
     # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
-    miou = weights.get("miou", best_miou)
-    return best_miou if miou is None or math.isnan(miou) else miou
+    miou = weights.get("miou", state.best_miou)
+    return state.best_miou if miou is None or math.isnan(miou) else miou
 
 
 def write_fault(args, run, parts, epoch, fault):

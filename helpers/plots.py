@@ -18,12 +18,20 @@ def learning_curve(history, path):
         path: PNG file.
     """
     epochs = np.arange(len(history["miou"]))
+    validated = np.isfinite(history["val_loss"]) | np.isfinite(history["miou"])  # a line leads from one to the next
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = {"loss": ("train_loss", "val_loss"), "accuracy": ("train_acc", "val_acc"), "mIoU": ("train_miou", "miou")}
     for axes, (title, (train, validation)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         marker = "o" if len(epochs) < 30 else None
         axes.plot(epochs, history[train], color="#8aa4c8", marker=marker, markersize=3, label="training")
-        axes.plot(epochs, history[validation], color="#c0392b", marker=marker, markersize=3, label="validation")
+        axes.plot(
+            epochs[validated],
+            np.asarray(history[validation])[validated],
+            color="#c0392b",
+            marker=marker,
+            markersize=3,
+            label="validation",
+        )
         axes.set(title=title, xlabel="epoch", xlim=(-0.5, max(len(epochs) - 0.5, 1)))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -170,13 +171,15 @@ def extend_history(history, trained, validated, lr, seconds, images_per_second):
 
     Args:
         history: dict of lists, one value an epoch; {} before the first.
-        trained, validated: dicts with loss, acc, macc and miou of the epoch.
+        trained, validated: dicts with loss, acc, macc and miou of the epoch; None for an epoch without validation, whose
+            figures are nan.
         lr: learning rate of its last step.
         seconds, images_per_second: duration of the epoch, speed of its training.
 
     Returns:
         dict of lists of float; the keys are the values of `COLUMNS` and `TIME_COLUMNS`.
     """
+    validated = validated or dict.fromkeys(("loss", "acc", "macc", "miou"), math.nan)
     row = {
         "train_loss": trained["loss"],
         "val_loss": validated["loss"],
@@ -205,10 +208,13 @@ def epoch_line(history, is_best, left):
         left: time left, in words.
     """
     last = {name: values[-1] for name, values in history.items()}
+    validation = f"val loss {last['val_loss']:.4f} acc {last['val_acc']:.4f} mIoU {last['miou']:.4f}"
+    if all(math.isnan(last[name]) for name in ("val_loss", "val_acc", "miou")):
+        validation = "not validated"
     return (
         f"epoch {len(history['miou']) - 1}: "
         f"train loss {last['train_loss']:.4f} acc {last['train_acc']:.4f} mIoU {last['train_miou']:.4f} | "
-        f"val loss {last['val_loss']:.4f} acc {last['val_acc']:.4f} mIoU {last['miou']:.4f}{' (best)' if is_best else ''} | "
+        f"{validation}{' (best)' if is_best else ''} | "
         f"{duration(last['seconds'])}, {last['images_per_second']:.1f} images/s, {left} left"
     )
 
@@ -253,7 +259,7 @@ class Clock:
     """Time of a run: how long it has taken and how much is left.
 
     Args:
-        epochs: number of epochs that are still to come.
+        epochs: number of epochs that are still to come, a fraction where the last is cut.
     """
 
     def __init__(self, epochs):

@@ -59,14 +59,14 @@ class Guard:
         """
         self.settle()
         loss = distributed.add_up(loss.detach().float())
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).float() if gradients else torch.zeros_like(loss)
+        verdict = torch.stack([loss, norm])
+        fine = verdict.isfinite().all()
         if precision.scales:
             verdict = torch.stack([loss, torch.zeros_like(loss)])
         else:
-            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros_like(loss)
-            verdict = torch.stack([loss, norm.float()])
-            optimizer.found_inf = 1 - verdict.isfinite().all().float()
-        fine = verdict.isfinite().all()
+            optimizer.found_inf = 1 - fine.float()
         if self.tolerated:
             for buffer, kept in zip(self.buffers, self.kept, strict=True):
                 torch.where(fine, buffer, kept, out=buffer)

@@ -7,6 +7,7 @@ import torch
 
 from helpers.labels import VOID
 from learning import distributed, keyed
+from learning.averaging import Average
 from learning.compute import Precision
 from learning.guard import Guard
 from learning.inference import enlarge, image_scores, to_classes
@@ -28,6 +29,7 @@ class Training:
         guard: learning.guard.Guard of the model.
         seed: with epoch, step and process, decides what dropout draws.
         accumulate: number of parts of a batch that pass the network one after another; their gradients add up to the batch's.
+        average: learning.averaging.Average of the model, or None.
     """
 
     model: torch.nn.Module
@@ -39,6 +41,7 @@ class Training:
     guard: Guard
     seed: int
     accumulate: int = 1
+    average: Average | None = None
 
     def parts(self, images, labels, epoch, step):
         """The parts of a batch in order, each with torch seeded for it.
@@ -90,6 +93,8 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
         set_learning_rate(optimizer, training.rate_at(epoch, step))
         taken = guard.watch(step, summed, optimizer, precision)
         precision.step(optimizer)
+        if training.average:
+            training.average.update(taken)
         for totals, weights, prediction, target in seen_parts:
             metrics.add_loss(torch.where(taken, totals, 0), torch.where(taken, weights, 0))
             metrics.add_prediction(prediction, torch.where(taken, target, VOID))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import options
-from learning import compute, losses
+from learning import compute, losses, optim
 from learning.datasets import DATASETS
 from learning.models import MODELS
 from learning.models.norms import NORMS
@@ -36,7 +36,7 @@ def belong_to(names, *packages):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path):
     names, folder = imports(path), path.relative_to(ROOT).parts[0]
-    programs = ("baseline", "build", "evaluate", "options", "minicity", "tools")
+    programs = ("baseline", "budget", "build", "evaluate", "options", "minicity", "tools")
     if folder == "helpers":
         assert not belong_to(names, "torch", "torchvision", "learning", *programs)
     if folder == "learning":
@@ -64,6 +64,8 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
     assert tuple(DATASETS) == options.DATASETS
     assert tuple(compute.AMP) == options.AMP
     assert tuple(SETS) == options.AUGMENTS
+    assert tuple(optim.OPTIMIZERS) == options.OPTIMIZERS
+    assert tuple(optim.SCHEDULES) == options.SCHEDULES
 
 
 def test_options_that_are_named_exist():

@@ -25,7 +25,7 @@ from learning.inference import predict
 from learning.loaders import EvalBatch, Feed, TrainBatches
 from learning.mixing import copyblob, cutmix
 from learning.models import build_model
-from learning.optim import cosine_rate
+from learning.optim import scheduled_rate
 from learning.views import Augmentation, draw_view
 from resume import improves
 
@@ -39,8 +39,8 @@ def test_seed_does_not_crash(tmp_path, camvid):
     assert train(tmp_path / "run", camvid, *RUNS, "--seed", 42) == 0
 
 
-def test_the_cosine_rate_falls_with_the_step_not_the_loss():
-    rates = [cosine_rate(step, 100, 0.01) for step in range(100)]
+def test_the_scheduled_rate_falls_with_the_step_not_the_loss():
+    rates = [scheduled_rate(step, 100, 0.01) for step in range(100)]
     assert rates[0] == 0.01
     assert all(later < earlier for earlier, later in itertools.pairwise(rates))
     assert rates[50] == pytest.approx(0.005)
