@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import options
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, exit_status, is_out_of_memory
 from helpers.stopping import Stopped
 
 
@@ -33,9 +33,7 @@ def main(argv=None):
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
         if args.compile and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise InputError(f"--compile does not work here ({str(error).splitlines()[0]}); leave it out") from None
-        if not any(
-            words in f"{error!r}" for words in ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
-        ):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             "the memory of the device is used up; lower --batch_size, --crop_size or --test_size, leave out --mst, or take "
