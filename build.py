@@ -16,7 +16,7 @@ import numpy as np
 import options
 from helpers import runlog
 from helpers.errors import InputError
-from learning.datasets import open_dataset
+from learning.datasets import open_dataset, without_files
 from learning.datasets.survey import survey
 
 
@@ -37,8 +37,8 @@ def prepare(argv):
     if args.predict or source:
         folder = Path(source).parent if source else run.path
         stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
-        if args.predict:  # an overfitted run predicts the real splits, too, and --mst belongs to the command
-            stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
+        if args.predict:  # an overfitted run predicts the real splits, too
+            stored = {name: value for name, value in stored.items() if name not in ("overfit", *options.PREDICTION)}
         args, typed = options.parse(argv, stored)
         args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
         fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
@@ -49,7 +49,8 @@ def prepare(argv):
         options.check(args)  # --resume of a run that is not there starts it
     check_run_folder(args, run)
 
-    data = open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}")
+    root = args.dataset_path or f"./{args.dataset}"
+    data = without_files(args.dataset, root) if args.input else open_dataset(args.dataset, root)
     settle(args, data)
     if args.overfit:
         few = data.split("train")[: args.overfit]

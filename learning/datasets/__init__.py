@@ -5,7 +5,10 @@ A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`,
 `DATASETS`.
 """
 
+from pathlib import Path
+
 from learning.datasets import camvid, minicity
+from learning.datasets.base import Dataset
 from learning.datasets.base import open_dataset as _open_dataset
 
 DATASETS = {"minicity": minicity, "camvid": camvid}
@@ -21,3 +24,8 @@ def open_dataset(name, root):
         InputError: missing folders, images without label, labels without image, an empty split.
     """
     return _open_dataset(name, DATASETS[name], root)
+
+
+def without_files(name, root):
+    """The data set `name` as far as it is known without its files: classes, sizes and colours, but no splits."""
+    return Dataset(name, Path(root), {}, "ids", DATASETS[name])
