@@ -131,25 +131,23 @@ def claim(folder, files, force):
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output {folder} is a file; name a folder")
     ours = read_record(folder)
+    ours = set() if ours is None else {RECORD, *ours}
     pictures = {path.resolve() for path in files.values()}
     for name in [*files, RECORD]:
         path = folder / name
         if path.resolve() in pictures:
             raise InputError(f"{path} is one of the pictures, and its result would replace it; name another --output")
-        if path.exists() and not force and (name not in ours if name != RECORD else ours is NOT_OURS):
+        if path.exists() and name not in ours and not force:
             raise InputError(f"{path} was not made by this program; name another --output, or replace it with --force")
 
 
-NOT_OURS = {}  # the record of a folder that has none
-
-
 def read_record(folder):
-    """dict: name of each file of ours in a folder -> the picture that it was made from; `NOT_OURS` where there is no record."""
+    """dict: name of each file of ours in a folder -> the picture that it was made from; None where there is no record."""
     try:
         record = json.loads((folder / RECORD).read_text())["files"]
-        return record if isinstance(record, dict) else NOT_OURS
+        return record if isinstance(record, dict) else None
     except (OSError, ValueError, KeyError, TypeError):
-        return NOT_OURS
+        return None
 
 
 def write_record(folder, files):
@@ -158,7 +156,7 @@ def write_record(folder, files):
     Arguments as for `claim`. It is written first, so that after a kill the rest can be made in the same place.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = read_record(folder) | {name: str(path.absolute()) for name, path in files.items()}
+    record = (read_record(folder) or {}) | {name: str(path.absolute()) for name, path in files.items()}
     about = {"made by": "baseline.py --predict --input", "files": record}
     temporary = folder / f".{RECORD}.tmp"
     temporary.write_text(json.dumps(about, indent=1) + "\n")
