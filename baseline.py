@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import options
-from helpers.errors import InputError, exit_status
+from helpers.errors import InputError, exit_status, is_out_of_memory
 from helpers.stopping import Stopped
 
 
@@ -31,14 +31,14 @@ def main(argv=None):
         if args.dry_run:
             return dry_run(args, data, surveys, run)
         if args.predict:
+            from prediction import predict
+
             return predict(args, data, run)
         return train(args, data, surveys, run, started)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
         if args.compile and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise InputError(f"--compile does not work here ({str(error).splitlines()[0]}); leave it out") from None
-        if not any(
-            words in f"{error!r}" for words in ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
-        ):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             "the memory of the device is used up; lower --batch_size, --crop_size or --test_size, leave out --mst, or take "
@@ -65,6 +65,7 @@ def train(args, data, surveys, run, started):
     from helpers.stopping import StopSignals
     from learning import checkpoint, distributed
     from learning.guard import NonFinite
+    from prediction import predict_split
     from resume import Keeper, restore, write_fault
 
     parts = Parts(args, data, surveys)
@@ -226,42 +227,6 @@ def after_each(keep, trained, progress):
         keep(trained)
 
     return report
-
-
-def predict(args, data, run):
-    """Predict the validation and the test images with the best weights of the run, or with --weights."""
-    from build import Parts
-    from learning import checkpoint, distributed
-
-    parts = Parts(args, data, {})
-    path = Path(args.weights) if args.weights else run.best
-    if not distributed.is_main():
-        return distributed.stop()
-    architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
-    stored = checkpoint.load(path)
-    # Of a checkpoint with both, the averaged network is the one that was validated.
-    checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
-    run.create()
-    for split in ("val", "test"):
-        if split in data.splits:
-            predict_split(args, data, split, parts, run)
-    distributed.stop()
-
-
-def predict_split(args, data, split, parts, run):
-    """Write results_SPLIT (label ids) and results_color_SPLIT, in place of those of before."""
-    from helpers import results, runlog
-    from learning import inference
-
-    batches = parts.images(split)
-    scales = inference.MST_SCALES if args.mst else (1.0,)
-    folders = run.results(split), run.results(split, colour=True)
-    bar, _ = runlog.progress_bar(len(data.split(split)), f"predict {split}")
-    with bar, results.replacing_folders(*folders) as (ids, colours):
-        predictions = inference.predict(parts.network, batches, scales, args.mst, parts.precision.autocast)
-        results.write_predictions(predictions, data.labels, ids, colours, bar.update)
-    how = f"{len(scales)} scales, each mirrored too" if args.mst else "single scale"
-    print(f"{len(data.split(split))} {split} images predicted ({how}): {folders[0]}, in colour: {folders[1]}")
 
 
 def replay(args, data, surveys):

@@ -18,7 +18,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
-from learning.datasets import add_training_images, open_dataset
+from learning.datasets import add_training_images, open_dataset, without_files
 from learning.datasets.blobs import parse_rules, rule_ids
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
@@ -41,8 +41,8 @@ def prepare(argv):
     if args.predict or source:
         folder = Path(source).parent if source else run.path
         stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
-        if args.predict:  # an overfitted run predicts the real splits, too, and --mst belongs to the command
-            stored = {name: value for name, value in stored.items() if name not in ("overfit", "mst")}
+        if args.predict:  # an overfitted run predicts the real splits, too
+            stored = {name: value for name, value in stored.items() if name not in ("overfit", *options.PREDICTION)}
         args, typed = options.parse(argv, stored)
         args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
         args.class_weights = class_weights.written_out(args.class_weights)
@@ -56,7 +56,11 @@ def prepare(argv):
         args.class_weights = class_weights.written_out(args.class_weights)
     check_run_folder(args, run)
 
-    data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
+    root = args.dataset_path or f"./{args.dataset}"
+    if args.input:
+        data = without_files(args.dataset, root)
+    else:
+        data = select(open_dataset(args.dataset, root), args.train_on, args.holdout)
     settle(args, data)
     check_classes(args, data)
     if not args.predict:

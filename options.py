@@ -27,23 +27,21 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "poly")
 CACHES = ("auto", "off", "disk", "device")
 TRAIN_ON = ("train", "trainval")
+SCORE_TYPES = ("uint8", "float16")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
 PER_COMMAND = (
     *("save_path", "weights", "resume", "override", "save_minutes", "predict", "replay", "dry_run"),
     *("device", "num_workers", "pin_memory", "cache", "cache_path"),
+    *("input", "output", "force", "tile", "overlap", "save_scores"),
 )
+# How images are predicted: kept by a run that is resumed, because it ends with a prediction, but typed anew with --predict.
+PREDICTION = ("mst", "scales", "flip")
 # What a resumed run may change; every other option means a different run.
 RESUMABLE = (
     *PER_COMMAND,
-    "epochs",
-    "steps",
-    "time_budget",
-    "mst",
-    "dataset_path",
-    "compile",
-    "checkpoint_blocks",
-    "skip_nonfinite",
+    *PREDICTION,
+    *("epochs", "steps", "time_budget", "dataset_path", "compile", "checkpoint_blocks", "skip_nonfinite"),
 )
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "aux", "dataset")
@@ -83,7 +81,6 @@ def _add_run_options(add):
     )
     add("--pretrained", metavar="FILE", help="start from these weights instead of from scratch")
     add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")
-    add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
     add("--seed", type=int, help="seed of every random choice (default: drawn and logged)")
     add(
         "--deterministic",
@@ -105,6 +102,40 @@ def _add_run_options(add):
         type=int,
         metavar="N",
         help="sanity check: train and validate on the same N images, cropped but not augmented",
+    )
+
+
+def _add_prediction_options(add):
+    """What is predicted, and how."""
+    add(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="with --predict: pictures, folders (with theirs) and quoted patterns instead of the data set's images; "
+        "each is resized to as many pixels as --test_size has, and keeps its shape",
+    )
+    add("--output", metavar="FOLDER", help="where the results of --input go (default: results_input in --save_path)")
+    add("--force", action=Switch, help="let the results of --input replace files that this program did not make")
+    add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
+    add("--scales", type=float, nargs="+", metavar="S", help="other scales for --mst (default: 0.5 to 2.2, 8 of them)")
+    add("--flip", action=Switch, default=True, help="mirror images count in --mst, too (default: on)")
+    add(
+        "--tile",
+        action=Size,
+        help="with --predict: slide a window of this size over the image, in memory that depends on the window; pictures "
+        "of --input keep their size (times --test_size over the data set's own size, usually 1)",
+    )
+    add(
+        "--overlap",
+        type=float,
+        default=0.25,
+        metavar="F",
+        help="of windows: below 1 a share of --tile, otherwise pixels (default: %(default)s)",
+    )
+    add(
+        "--save_scores",
+        choices=SCORE_TYPES,
+        help="with --predict: also keep class probabilities as the network sees the image, one .npy an image",
     )
 
 
@@ -337,6 +368,7 @@ def _add_training_options(add):
 
 _GROUPS = {
     "run": _add_run_options,
+    "prediction": _add_prediction_options,
     "data": _add_data_options,
     "model": _add_model_options,
     "compute": _add_compute_options,
@@ -495,13 +527,19 @@ def _has_loss(args, *names):
 
 
 # What names a file, a folder or a recording.
-_NAMES = (*("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path", "holdout", "class_weights"),)
+_NAMES = (
+    *("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path"),
+    *("holdout", "class_weights", "output"),
+)
 
 _SIZE = (lambda x: 64 <= x <= 16384, "64 .. 16384 pixels")
 _NUMBERS = {
     "train_size": _SIZE,
     "crop_size": _SIZE,
     "test_size": _SIZE,
+    "tile": _SIZE,
+    "overlap": (lambda x: x >= 0, "a share below 1, or pixels"),
+    "scales": (lambda x: 0.1 <= x <= 8, "numbers from 0.1 to 8"),
     "seed": (lambda x: 0 <= x < 2**63, "0 .. 2**63 - 1"),
     "overfit": (lambda x: x >= 1, "at least 1 image"),
     "copypaste_objects": (lambda x: 1 <= x <= 100, "1 .. 100"),
@@ -568,6 +606,16 @@ _REFUSED = (
     (
         lambda a: a.replay and (a.predict or a.resume or a.dry_run),
         "--replay repeats one step: leave out --predict, --resume and --dry_run",
+    ),
+    (
+        lambda a: (a.input or a.tile or a.save_scores) and not a.predict,
+        "--input, --tile and --save_scores belong to --predict: add it, or leave them out",
+    ),
+    (lambda a: (a.output or a.force) and not a.input, "--output and --force belong to --input: name pictures with it"),
+    (lambda a: (a.scales or not a.flip) and not a.mst, "--scales and --no-flip belong to --mst: add it"),
+    (
+        lambda a: a.tile and a.overlap >= min(a.tile),
+        "--overlap must be smaller than --tile: windows would never get on",
     ),
     (lambda a: a.predict and a.resume, "--predict predicts with a run that is there: leave out --resume"),
     (

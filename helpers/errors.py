@@ -35,3 +35,9 @@ def exit_status(program, main, argv):
         return 130
     print(f"{program}: error: {message}", file=sys.stderr)
     return 2
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that memory is used up; torch has several, by device, and no common type for them."""
+    words = ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in f"{error!r}" for word in words)

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers.errors import InputError
+
+Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns above it and refuses twice as many; these are the user's own pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
@@ -75,24 +77,77 @@ def read_size(path):
 
 
 def read_image(path):
-    """Colour image, uint8 (3, H, W), RGB; grey and palette images are converted.
+    """Colour image as it lies in its file, uint8 (3, H, W), RGB; grey and palette images are converted.
 
     The array is a view of pixel-interleaved memory (channels last), which is what resampling wants.
 
-    Images of 16 bits keep their upper 8.
+    Grey images of 16 bits are divided by 257; of colours with 16 bits Pillow keeps the upper 8, which is at most 1 less.
 
     Raises:
         InputError: names the file that cannot be read.
     """
     with _open(path) as image:
         mode = image.mode
-    if not mode.startswith(("I", "F")):
-        return _pixels(path, "RGB").transpose(2, 0, 1)
-    if mode == "F":
+    if mode.startswith(("I", "F")):
+        return _grey_to_rgb(_from_16_bits(path, mode, _pixels(path))).transpose(2, 0, 1)
+    return _pixels(path, "RGB").transpose(2, 0, 1)
+
+
+def _from_16_bits(path, mode, pixels):
+    """uint8 (H, W): round(value / 257)."""
+    if mode.startswith("F"):
         raise InputError(f"{path} holds floating-point numbers; convert it to an image of 8 or 16 bits")
-    # Pillow would clip 16 bits to 255 instead of scaling them.
-    grey = np.clip(_pixels(path).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, 2).transpose(2, 0, 1)
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > 65535:
+        raise InputError(f"{path} holds values from {low} to {high}; convert it to an image of 8 or 16 bits")
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _grey_to_rgb(grey):
+    return np.repeat(grey[:, :, None], 3, 2)
+
+
+def read_picture(path):
+    """Any picture as a viewer shows it, uint8 (3, H, W), RGB: upright, as its EXIF orientation says, and opaque, on white.
+
+    Grey, palette, CMYK and other pictures are converted, those of 16 bits as `read_image` does; of several frames or pages
+    it is the first. Embedded colour profiles are not applied. The array is a view of pixel-interleaved memory.
+
+    Raises:
+        InputError: names the file that cannot be read.
+    """
+    with _open(path) as image:
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+            width, height = image.size
+            pixels = np.empty((height, width, 3), np.uint8)
+            for top in range(0, height, 256):  # what is converted needs several times its size
+                bottom = min(top + 256, height)
+                pixels[top:bottom] = _rgb(path, image.crop((0, top, width, bottom)))
+        except InputError:
+            raise
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
+    return pixels.transpose(2, 0, 1)
+
+
+def _rgb(path, image):
+    """uint8 (H, W, 3): the pixels of any Pillow image."""
+    if image.mode.startswith(("I", "F")):
+        return _grey_to_rgb(_from_16_bits(path, image.mode, np.asarray(image)))
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return np.asarray(image.convert("RGB"))
+
+
+def read_picture_size(path):
+    """(height, width) of a picture as `read_picture` returns it, from its header; errors as for `read_size`."""
+    height, width = read_size(path)
+    with _open(path) as image:
+        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if sideways else (height, width)
 
 
 def read_label(path):
@@ -159,4 +214,8 @@ def overlay(image, colours, opacity=0.5):
     Returns:
         uint8 (H, W, 3)
     """
-    return np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    blended = np.empty(image.shape, np.uint8)
+    for top in range(0, len(image), 256):  # the numbers between are 4 bytes each
+        rows = slice(top, top + 256)
+        blended[rows] = np.rint(image[rows] * np.float32(1 - opacity) + colours[rows] * np.float32(opacity))
+    return blended

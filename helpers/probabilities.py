@@ -9,6 +9,7 @@ import numpy as np
 from helpers.errors import InputError
 
 DTYPES = ("uint8", "float16")  # of a file, by name
+SUFFIX = ".npy"
 
 
 def write_probabilities(path, probabilities, dtype):

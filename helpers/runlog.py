@@ -74,6 +74,10 @@ class RunFolder:
         """Path: pictures of the training batch and of the first validation batch."""
         return self.path / "images"
 
+    def scores(self, split):
+        """Path: the class probabilities of a split."""
+        return self.path / f"scores_{split}"
+
     def results(self, split, colour=False):
         """Path: the predictions of a split, as label ids or in colour."""
         return self.path / f"results_{'color_' if colour else ''}{split}"
@@ -279,11 +283,11 @@ def duration(seconds):
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def progress_bar(total, description, clock=None, epochs_done=0, share=1.0):
+def progress_bar(total, description, clock=None, epochs_done=0, share=1.0, unit="img"):
     """A progress bar of images on a terminal, nothing elsewhere.
 
     Args:
-        total: number of images.
+        total: number of images, or of another unit, which is then shown in thousands or millions.
         description: what is done.
         clock: a `Clock`, to show what is left of the whole run; with it, the bar's end stands for `epochs_done` + `share` epochs.
 
@@ -293,7 +297,8 @@ def progress_bar(total, description, clock=None, epochs_done=0, share=1.0):
     """
     from tqdm import tqdm  # here, so that reading a run's options needs no more than Python
 
-    bar = tqdm(total=total, desc=description, unit="img", disable=None, leave=False, dynamic_ncols=True)
+    looks = {"unit": unit, "unit_scale": unit != "img", "leave": False, "dynamic_ncols": True}
+    bar = tqdm(total=total, desc=description, disable=None, **looks)
     shown = 0.0
 
     def report(images, metrics):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import options
+from helpers import probabilities
 from learning import compute, losses, optim
 from learning.datasets import DATASETS
 from learning.models import MODELS
@@ -36,7 +37,7 @@ def belong_to(names, *packages):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path):
     names, folder = imports(path), path.relative_to(ROOT).parts[0]
-    programs = ("baseline", "budget", "build", "evaluate", "options", "minicity", "tools")
+    programs = ("baseline", "budget", "build", "evaluate", "options", "prediction", "resume", "minicity", "tools")
     if folder == "helpers":
         assert not belong_to(names, "torch", "torchvision", "learning", *programs)
     if folder == "learning":
@@ -66,6 +67,7 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
     assert tuple(SETS) == options.AUGMENTS
     assert tuple(optim.OPTIMIZERS) == options.OPTIMIZERS
     assert tuple(optim.SCHEDULES) == options.SCHEDULES
+    assert probabilities.DTYPES == options.SCORE_TYPES
 
 
 def test_options_that_are_named_exist():
@@ -74,7 +76,9 @@ def test_options_that_are_named_exist():
 
 
 def test_what_checks_the_data_imports_neither_torch_nor_matplotlib():
-    code = "import sys, build, evaluate, baseline; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
+    code = (
+        "import sys, build, evaluate, baseline, prediction; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

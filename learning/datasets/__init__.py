@@ -5,8 +5,11 @@ A data set is one small module with the constants `LABELS`, `SIZE`, `CROP_SIZE`,
 `sample_paths(split, name, suffix, encoding)`; it joins by a line in `DATASETS`.
 """
 
+from pathlib import Path
+
 from helpers.errors import InputError
 from learning.datasets import camvid, extra, minicity
+from learning.datasets.base import Dataset
 from learning.datasets.base import open_dataset as _open_dataset
 from learning.datasets.holdout import TRAIN_ON, select
 
@@ -52,3 +55,8 @@ def open_as_stored(stored, source):
 def add_training_images(dataset, folders):
     """The data set with the training images of other folders of the same format behind its own; see `extra.with_extra`."""
     return extra.with_extra(dataset, folders or (), open_dataset)
+
+
+def without_files(name, root):
+    """The data set `name` as far as it is known without its files: classes, sizes and colours, but no splits."""
+    return Dataset(name, Path(root), {}, "ids", DATASETS[name])

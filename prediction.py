@@ -1,0 +1,169 @@
+"""Predict with a trained run: the images of its data set, or any pictures.
+
+What can be wrong with pictures and folders is said before torch is imported, so the functions that need it import it themselves.
+"""
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+import options
+from helpers import pictures, probabilities, results, runlog
+from helpers.errors import InputError
+
+
+def predict(args, data, run):
+    """Predict the validation and test images, or the pictures of --input, with the best weights of the run or --weights."""
+    found, output = check_input(args, run) if args.input else ((), None)
+    from build import Parts
+    from learning import checkpoint, distributed
+
+    parts = Parts(args, data, {})
+    path = Path(args.weights) if args.weights else run.best
+    if not distributed.is_main():
+        return distributed.stop()
+    architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
+    stored = checkpoint.load(path)
+    # Of a checkpoint with both, the averaged network is the one that was validated.
+    checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
+    splits = [split for split in ("val", "test") if split in data.splits]
+    if args.input:
+        predict_pictures(args, data, parts, found, output)
+    else:
+        sizes = [args.test_size for split in splits for _ in data.split(split)]
+        check_disk(args, sizes, len(data.labels.classes), run.path)
+        run.create()
+        for split in splits:
+            predict_split(args, data, split, parts, run)
+    distributed.stop()
+
+
+def check_input(args, run):
+    """Find the pictures of --input, and check that their results may be written.
+
+    Returns:
+        (list of helpers.pictures.Picture, Path)
+    """
+    found, output = pictures.find_pictures(args.input), Path(args.output or run.results("input"))
+    files = result_files(args, found)
+    pictures.claim(output, files, args.force)
+    return found, output
+
+
+def result_files(args, found):
+    """dict: the path of each result below the output folder -> the picture it is of."""
+    ends = [f"scores/{{}}{probabilities.SUFFIX}"] if args.save_scores else []
+    return {
+        name: picture.path
+        for picture in found
+        for name in [*pictures.result_files(picture.name), *(end.format(picture.name) for end in ends)]
+    }
+
+
+def check_disk(args, sizes, num_classes, folder):
+    """Say what --save_scores takes, and refuse what the disk has no room for.
+
+    Args:
+        sizes: list of (h, w) at which the network sees the images.
+        num_classes: C.
+        folder: Path that the files go below.
+    """
+    if not args.save_scores:
+        return
+    needed = sum(probabilities.num_bytes((num_classes, *size), args.save_scores) for size in sizes)
+    parent = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(parent).free
+    amount, room = f"{needed / 2**30:.2f} GiB", f"{free / 2**30:.2f} GiB"
+    print(
+        f"--save_scores {args.save_scores}: {len(sizes)} images take {amount} in {folder}; {room} are free", flush=True
+    )
+    if needed > 0.98 * free:
+        raise InputError(
+            f"--save_scores {args.save_scores} needs {amount}, but {room} are free in {parent}; make room, use uint8, "
+            "or a smaller --test_size"
+        )
+
+
+def way(args, parts):
+    """How images are predicted, as arguments of `learning.inference.predict`, and in words."""
+    from learning import inference
+
+    scales = tuple(args.scales or inference.MST_SCALES) if args.mst else (1.0,)
+    mirror = args.mst and args.flip
+    # On a CPU several windows at a time take memory and no less time.
+    windows = 1 if parts.device.type == "cpu" else args.batch_size
+    room = inference.Room(args.tile, args.overlap, windows)
+    words = f"{len(scales)} scales{', each mirrored too' if mirror else ''}" if args.mst else "single scale"
+    words += f", windows of {'x'.join(map(str, args.tile))}" if args.tile else ""
+    arguments = {"scales": scales, "mirror": mirror, "room": room, "autocast": parts.precision.autocast}
+    return arguments, words
+
+
+def keeper(args, folder):
+    """What `learning.inference.predict` gives probabilities to: files in a folder, which is made; None where none are kept."""
+    if not args.save_scores:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(sample, shape):
+        file = probabilities.create(folder / f"{sample.name}{probabilities.SUFFIX}", shape, args.save_scores)
+
+        def write(top, rows):
+            file[:, top : top + rows.shape[1]] = probabilities.encode(rows, args.save_scores)
+
+        return write
+
+    return keep
+
+
+def predict_split(args, data, split, parts, run):
+    """Write results_SPLIT (label ids), results_color_SPLIT and maybe scores_SPLIT, in place of those of before."""
+    from learning import inference
+
+    arguments, words = way(args, parts)
+    folders = [run.results(split), run.results(split, colour=True), *([run.scores(split)] if args.save_scores else [])]
+    number, began = len(data.split(split)), time.monotonic()
+    bar, _ = runlog.progress_bar(number, f"predict {split}")
+    with bar, results.replacing_folders(*folders) as (ids, colours, *scores):
+        keep = keeper(args, scores[0]) if scores else None
+        found = inference.predict(parts.network, parts.images(split), **arguments, keep=keep)
+        results.write_predictions(found, data.labels, ids, colours, bar.update)
+    speed = number / (time.monotonic() - began)
+    print(
+        f"{number} {split} images predicted ({words}; {speed:.2f} images/s): {folders[0]}, in colour: {folders[1]}"
+        + (f", probabilities: {folders[2]}" if scores else "")
+    )
+
+
+def predict_pictures(args, data, parts, found, output):
+    """Write label ids, colours and overlays of pictures, and maybe their probabilities, picture by picture.
+
+    Args:
+        found: list of helpers.pictures.Picture.
+        output: Path of the folder.
+    """
+    from learning import inference
+    from learning.pictures import PictureBatches, seen_size
+
+    # Windows see pictures as large as the images of the data set were seen in validation.
+    factor = math.sqrt(math.prod(args.test_size) / math.prod(data.spec.SIZE)) if args.tile else None
+    seen = [seen_size(picture.size, args.test_size, factor) for picture in found]
+    check_disk(args, seen, len(data.labels.classes), output)
+    pictures.write_record(output, result_files(args, found))
+    batches = PictureBatches(found, seen, 1 if args.tile else args.batch_size, parts.feed)
+    arguments, words = way(args, parts)
+    began = time.monotonic()
+    bar, _ = runlog.progress_bar(sum(math.prod(picture.size) for picture in found), "predict", unit="px")
+    with bar:
+        predictions = inference.predict(
+            parts.network,
+            batches,
+            **arguments,
+            keep=keeper(args, output / "scores"),
+            prepare=batches.finish,
+            report=bar.update,
+        )
+        results.write_picture_predictions(predictions, data.labels, output)
+    speed = len(found) / (time.monotonic() - began)
+    print(f"{len(found)} pictures predicted ({words}; {speed:.2f} images/s): {output}")
