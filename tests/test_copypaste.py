@@ -13,12 +13,12 @@ from helpers.errors import InputError, exit_status
 from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CAMVID, CITYSCAPES, VOID
 from learning import copypaste, keyed, objects
-from learning.augment import Augmentation
 from learning.copypaste import CopyPaste, Paste, draw_pastes, grounds_of, paste, turn
 from learning.datasets import open_dataset
 from learning.datasets.survey import Survey, survey
 from learning.loaders import Feed, TrainBatches
 from learning.objects import Bank, Object, build_bank, choose_canvases, cut_out
+from learning.views import Augmentation
 from tools import check
 from tools import copypaste as program
 
@@ -306,7 +306,8 @@ def test_the_same_for_any_number_of_workers_and_another_in_each_epoch(pasting):
 
     def labels(workers, epoch, paste=apply):
         feed = Feed((0.5,) * 3, (0.5,) * 3, torch.device("cpu"), workers)
-        batches = TrainBatches(pixels, feed, 3, Augmentation((80, 120), (80, 120), (1, 1), False, 0.0), 1, paste)
+        whole = Augmentation((80, 120), (80, 120), scale_range=(1, 1), flip=0.0, jitter=0.0)
+        batches = TrainBatches(pixels, feed, 3, whole, 1, paste=paste)
         return [tuple(batch) for batch in batches.epoch(epoch)]
 
     for one, other in zip(labels(0, 0), labels(2, 0), strict=True):
