@@ -73,7 +73,8 @@ OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 def load_optimizer(optimizer, state):
     """Load what an optimizer remembers of each parameter, by its name.
 
-    Rates, decay and groups stay as they were built. Tensors take the memory format of their weights, which fused steps rely on.
+    Base rates, decay and groups stay as they were built. Tensors take the memory format of their weights, which
+    fused steps rely on.
 
     Args:
         optimizer: as `build_optimizer` made it.
@@ -84,6 +85,9 @@ def load_optimizer(optimizer, state):
     stored = [name for group in state["param_groups"] for name in group.get("param_names", names)]
     remembered = {name: state["state"].get(index, {}) for index, name in enumerate(stored)}
     own["state"] = {index: own["state"].get(index, {}) | remembered.get(name, {}) for index, name in enumerate(names)}
+    for mine, theirs in zip(own["param_groups"], state["param_groups"], strict=False):
+        if mine["param_names"] == theirs.get("param_names"):
+            mine["lr"] = theirs["lr"]  # that of the last step: a run may have no further one
     optimizer.load_state_dict(own)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
