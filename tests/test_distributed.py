@@ -60,7 +60,7 @@ def test_batch_norms_become_synchronised_ones():
 # ---------------------------------------------------------------------------------------------- the same weights
 
 
-def work(rank, path, accumulate, name):
+def work(rank, path, accumulate, name, loss="ce"):
     """One of two processes: its share of every batch, as `TrainBatches` deals them out."""
     torch.set_num_threads(1)
     meeting = f"file://{path}.meeting"
@@ -68,9 +68,9 @@ def work(rank, path, accumulate, name):
     distributed._control = dist.new_group(backend="gloo")
     model = without_dropout(build_model(name, CLASSES, "group", 0)).double()
     spread = distributed.spread(model, torch.device("cpu"))
-    training = training_of(spread, accumulate, optimized=model)
+    training = training_of(spread, accumulate, loss, optimized=model)
     shares = [tuple(tensor[rank::2] for tensor in batch(seed, dtype=torch.float64)) for seed in (1, 2, 3)]
-    metrics = EpochMetrics(CLASSES, "cpu")
+    metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
     learner.train_epoch(training, shares, metrics, 0, lambda *_: None)
     metrics.add_up()
     agreed = distributed.agree(10 * rank)
@@ -81,16 +81,17 @@ def work(rank, path, accumulate, name):
     distributed.stop()
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate):
+@pytest.mark.parametrize(("accumulate", "loss"), [(1, "ce"), (2, "2*ce+0.5*dice+lovasz+ohem")])
+def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate, loss):
     """In float64 to 1e-10 after three steps; the shares have different numbers of valid pixels."""
-    torch.multiprocessing.spawn(work, (tmp_path / "two.pt", accumulate, "UNet"), nprocs=2)
+    torch.multiprocessing.spawn(work, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)
     two = torch.load(tmp_path / "two.pt")
     model = build_model("UNet", CLASSES, "group", 0).double()
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    metrics = EpochMetrics(CLASSES, "cpu")
+    training = training_of(model, loss=loss)
+    metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
     batches = [batch(seed, dtype=torch.float64) for seed in (1, 2, 3)]
-    learner.train_epoch(training_of(model), batches, metrics, 0, lambda *_: None)
+    learner.train_epoch(training, batches, metrics, 0, lambda *_: None)
     assert max((value - start[key]).abs().max() for key, value in model.state_dict().items()) > 1e-3
     for key, value in model.state_dict().items():
         assert (value - two["weights"][key]).abs().max() <= 1e-10, key
