@@ -52,7 +52,7 @@ class PictureBatch(NamedTuple):
 def seen_size(size, test_size, factor=None):
     """The size at which the network sees a picture: its own shape, as many pixels as validation images have.
 
-    A picture with the shape of `test_size` is seen at exactly that size. Sides get at least `SHORTEST` pixels, whatever the shape.
+    A picture with the shape of `test_size` is seen at exactly that size. No side gets less than `SHORTEST` pixels.
 
     Args:
         size: (height, width) of the picture.
