@@ -539,7 +539,7 @@ _NUMBERS = {
     "test_size": _SIZE,
     "tile": _SIZE,
     "overlap": (lambda x: x >= 0, "a share below 1, or pixels"),
-    "scales": (lambda x: 0.1 <= x <= 8, "numbers from 0.1 to 8"),
+    "scales": (lambda x: 0.25 <= x <= 8, "numbers from 0.25 to 8"),
     "seed": (lambda x: 0 <= x < 2**63, "0 .. 2**63 - 1"),
     "overfit": (lambda x: x >= 1, "at least 1 image"),
     "copypaste_objects": (lambda x: 1 <= x <= 100, "1 .. 100"),

@@ -56,12 +56,13 @@ def find_pictures(words):
 def _expand(word):
     if os.path.isfile(word):
         return [word]
-    if not os.path.isdir(word):
+    if os.path.isdir(word):
+        found = _inside(word)
+    else:
         matches = sorted(glob.glob(word, recursive=True))
         if not matches:
             raise InputError(f"--input {word}: there is no such file or folder, and no file matches it as a pattern")
-        return [path for match in matches for path in ([match] if os.path.isfile(match) else _inside(match))]
-    found = _inside(word)
+        found = [path for match in matches for path in ([match] if os.path.isfile(match) else _inside(match))]
     if not found:
         raise InputError(f"--input {word}: there is no picture in this folder ({' '.join(SUFFIXES)})")
     return found

@@ -12,6 +12,9 @@ from helpers.images import read_picture
 from helpers.pictures import Picture
 from learning.augment import finish, resample_image, stack, whole_view
 
+SHORTEST = (
+    64  # pixels that the network sees of a side at least, for which every network has room, with small scales too
+)
 _AHEAD = 2**24  # pixels of pictures that may be read before their turn, and that form a batch
 
 
@@ -49,7 +52,7 @@ class PictureBatch(NamedTuple):
 def seen_size(size, test_size, factor=None):
     """The size at which the network sees a picture: its own shape, as many pixels as validation images have.
 
-    A picture with the shape of `test_size` is seen at exactly that size.
+    A picture with the shape of `test_size` is seen at exactly that size. No side gets less than `SHORTEST` pixels.
 
     Args:
         size: (height, width) of the picture.
@@ -60,7 +63,7 @@ def seen_size(size, test_size, factor=None):
         (height, width)
     """
     factor = factor or math.sqrt(math.prod(test_size) / math.prod(size))
-    return tuple(max(1, round(length * factor)) for length in size)
+    return tuple(max(SHORTEST, round(length * factor)) for length in size)
 
 
 class PictureBatches:
@@ -110,9 +113,11 @@ class PictureBatches:
                 look_ahead(len(group))
                 loaded, images = zip(*[waiting.popleft()[1].result() for _ in group], strict=True)
                 look_ahead(0)
-                batch = PictureBatch(stack(images), [self.pictures[index].size for index in group], list(loaded))
+                images = stack(images) if len(images) > 1 else images[0][None]  # a copy only where there are several
+                batch = PictureBatch(images, [self.pictures[index].size for index in group], list(loaded))
                 del loaded, images
                 yield batch
+                del batch
 
     def finish(self, images):
         """float32 (B, 3, n, w) on the device, normalised, of uint8 rows of a batch."""

@@ -52,8 +52,7 @@ class Predictor:
         """
         with torch.inference_mode():
             scores = self._scores(image, inference.MST_SCALES if mst else (1.0,), mst)
-            classes = inference.to_classes(inference.enlarge(scores, image.shape[1:]))
-            return classes.to(torch.uint8).cpu().numpy()
+            return inference.read_classes([scores], scores.shape[1:], image.shape[1:])
 
     def probabilities(self, image, scales=(1.0,), mirror=False):
         """Class probabilities of an image at the size at which the network sees it: softmax of the mean of the logits.
