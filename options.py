@@ -33,7 +33,7 @@ SCORE_TYPES = ("uint8", "float16")
 PER_COMMAND = (
     *("save_path", "weights", "resume", "override", "save_minutes", "predict", "replay", "dry_run"),
     *("device", "num_workers", "pin_memory", "cache", "cache_path"),
-    *("input", "output", "force", "tile", "overlap", "save_scores"),
+    *("input", "output", "force", "tile", "overlap", "save_scores", "export"),
 )
 # How images are predicted: kept by a run that is resumed, because it ends with a prediction, but typed anew with --predict.
 PREDICTION = ("mst", "scales", "flip")
@@ -115,7 +115,12 @@ def _add_prediction_options(add):
         "each is resized to as many pixels as --test_size has, and keeps its shape",
     )
     add("--output", metavar="FOLDER", help="where the results of --input go (default: results_input in --save_path)")
-    add("--force", action=Switch, help="let the results of --input replace files that this program did not make")
+    add("--force", action=Switch, help="let --input and --export replace files that this program did not make")
+    add(
+        "--export",
+        metavar="FILE",
+        help="with --predict: write the network as FILE, .pt2 or .onnx, and try it on one picture, instead of predicting",
+    )
     add("--mst", action=Switch, help="predict at 8 scales, each with its mirror image (default: single scale)")
     add("--scales", type=float, nargs="+", metavar="S", help="other scales for --mst (default: 0.5 to 2.2, 8 of them)")
     add("--flip", action=Switch, default=True, help="mirror images count in --mst, too (default: on)")
@@ -529,7 +534,7 @@ def _has_loss(args, *names):
 # What names a file, a folder or a recording.
 _NAMES = (
     *("save_path", "weights", "replay", "pretrained", "dataset_path", "cache_path"),
-    *("holdout", "class_weights", "output"),
+    *("holdout", "class_weights", "output", "export"),
 )
 
 _SIZE = (lambda x: 64 <= x <= 16384, "64 .. 16384 pixels")
@@ -608,10 +613,15 @@ _REFUSED = (
         "--replay repeats one step: leave out --predict, --resume and --dry_run",
     ),
     (
-        lambda a: (a.input or a.tile or a.save_scores) and not a.predict,
-        "--input, --tile and --save_scores belong to --predict: add it, or leave them out",
+        lambda a: (a.input or a.tile or a.save_scores or a.export) and not a.predict,
+        "--input, --tile, --save_scores and --export belong to --predict: add it, or leave them out",
     ),
-    (lambda a: (a.output or a.force) and not a.input, "--output and --force belong to --input: name pictures with it"),
+    (lambda a: a.output and not a.input, "--output belongs to --input: name pictures with it"),
+    (lambda a: a.force and not (a.input or a.export), "--force belongs to --input and --export: add one of them"),
+    (
+        lambda a: a.export and (a.mst or a.tile or a.save_scores or a.output),
+        "--export writes the network, at a single scale: leave out --mst, --tile, --save_scores and --output",
+    ),
     (lambda a: (a.scales or not a.flip) and not a.mst, "--scales and --no-flip belong to --mst: add it"),
     (
         lambda a: a.tile and a.overlap >= min(a.tile),

@@ -3,7 +3,9 @@
 What can be wrong with pictures and folders is said before torch is imported, so the functions that need it import it themselves.
 """
 
+import copy
 import math
+import os
 import shutil
 import time
 from pathlib import Path
@@ -11,11 +13,15 @@ from pathlib import Path
 import options
 from helpers import pictures, probabilities, results, runlog
 from helpers.errors import InputError
+from helpers.images import read_picture
+from helpers.standalone import check_format
 
 
 def predict(args, data, run):
     """Predict the validation and test images, or the pictures of --input, with the best weights of the run or --weights."""
-    found, output = check_input(args, run) if args.input else ((), None)
+    if args.export:
+        check_export(Path(args.export), args.force)
+    found, output = check_input(args, run) if args.input and not args.export else ((), None)
     from build import Parts
     from learning import checkpoint, distributed
 
@@ -27,6 +33,9 @@ def predict(args, data, run):
     stored = checkpoint.load(path)
     # Of a checkpoint with both, the averaged network is the one that was validated.
     checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
+    if args.export:
+        export_network(args, data, parts)
+        return distributed.stop()
     splits = [split for split in ("val", "test") if split in data.splits]
     if args.input:
         predict_pictures(args, data, parts, found, output)
@@ -37,6 +46,52 @@ def predict(args, data, run):
         for split in splits:
             predict_split(args, data, split, parts, run)
     distributed.stop()
+
+
+def check_export(path, force):
+    """Refuse a file that --export cannot write, or may not.
+
+    Raises:
+        InputError: no such folder, a file that is there, no known format, a package that is missing.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--export {path}: there is no folder {path.absolute().parent}")
+    if path.exists() and not force:
+        raise InputError(f"--export {path} exists; name another file, or add --force to replace it")
+    check_format(path)
+
+
+def export_network(args, data, parts):
+    """Write the network as a file that stands alone, and say how well it agrees with the checkpoint on a picture."""
+    import torch
+
+    from learning import augment, inference
+    from learning.export import Standalone, export
+
+    path = Path(args.export)
+    picture = pictures.find_pictures(args.input)[0].path if args.input else next(iter(data.splits.values()))[0].image
+    pixels = read_picture(picture)
+    model = copy.deepcopy(parts.model).cpu().to(memory_format=torch.contiguous_format).eval()
+    standalone = Standalone(model, args.test_size, args.dataset_mean, args.dataset_std).eval()
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        classes = export(standalone, partial)(pixels)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    view = augment.whole_view(pixels.shape[1:])
+    seen, _ = augment.view_sample(torch.tensor(pixels), None, view, args.test_size, args.dataset_mean)
+    batch, _ = augment.finish(seen[None], None, [view], args.dataset_mean, args.dataset_std)
+    with torch.inference_mode():
+        scores = inference.enlarge(inference.image_scores(model, batch)[0], pixels.shape[1:])
+        agree = float((inference.to_classes(scores).numpy() == classes).mean())
+    height, width = args.test_size
+    size = path.stat().st_size / 1e6
+    print(
+        f"{path} ({size:.1f} MB): uint8 (B, 3, H, W) RGB -> uint8 (B, H, W), any B, H and W, seen at {height}x{width}"
+    )
+    print("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(data.labels.names)))
+    print(f"checked on {picture}: the class is the checkpoint's in {100 * agree:.3f} % of {classes.size} pixels")
 
 
 def check_input(args, run):

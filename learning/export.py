@@ -1,16 +1,12 @@
 """A trained network as one file that runs without this program: torch.export's .pt2, or ONNX."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.errors import InputError
-
-FORMATS = (".pt2", ".onnx")
 OPSET = 18  # the first with antialiased resizing
 
 
@@ -37,32 +33,12 @@ class Standalone(nn.Module):
         return scores.argmax(1).to(torch.uint8)
 
 
-def check_format(path):
-    """Refuse a file name of no known format, or one for which a package is missing; nothing is computed.
-
-    Raises:
-        InputError: names what is known, or what to install.
-    """
-    suffix = Path(path).suffix
-    if suffix not in FORMATS:
-        raise InputError(f"--export {path}: expected a name that ends with {' or '.join(FORMATS)}")
-    if suffix == ".onnx":
-        try:
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise InputError(
-                f"--export {path} needs the package {error.name}: pip install -r requirements-extra.txt, or name a .pt2 file"
-            ) from None
-
-
 def export(standalone, path):
     """Write a network to a file; pictures of any number and size can be given to it.
 
     Args:
         standalone: Standalone on the CPU.
-        path: Path that ends with one of `FORMATS`.
+        path: Path that ends with one of `helpers.standalone.FORMATS`.
 
     Returns:
         function of a uint8 (3, H, W) array that returns uint8 (H, W): the network as it was read back from the file.

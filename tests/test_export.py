@@ -1,18 +1,24 @@
 """Networks as files that stand alone: the same classes as the network gives here, for pictures of any size."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import run_baseline, train
+from tiny import make_camvid
 
 from helpers.errors import InputError
-from learning.export import Standalone, check_format, export
+from helpers.images import read_image
+from helpers.standalone import FORMATS, check_format
+from learning.export import Standalone, export
 from learning.models import build_model
+from learning.predictor import load_run
 
 MEAN, STD, SIZE = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], (64, 96)
-HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+HAS_ONNX = all(importlib.util.find_spec(name) for name in FORMATS[".onnx"])
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +70,50 @@ def test_unknown_formats_are_refused():
 
 @pytest.mark.skipif(HAS_ONNX, reason="the extra is installed")
 def test_a_missing_extra_is_named():
-    with pytest.raises(InputError, match=r"needs the package onnx\w*: pip install -r requirements-extra\.txt"):
+    with pytest.raises(InputError, match=r"needs onnx.*: pip install -r requirements-extra\.txt"):
         check_format("model.onnx")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(run folder, its data set)."""
+    folder = tmp_path_factory.mktemp("export")
+    data = make_camvid(folder / "data")
+    assert train(folder / "run", data, "--epochs", 1, "--seed", 0) == 0
+    return folder / "run", data
+
+
+def test_the_command_writes_checks_and_replaces_nothing(run, tmp_path, capsys):
+    path = tmp_path / "model.pt2"
+    words = ("--save_path", run[0], "--predict", "--device", "cpu", "--export", path)
+    assert run_baseline(*words) == 0
+    screen = capsys.readouterr().out
+    found = re.search(
+        r"checked on .*0001TP_val000\.png: the class is the checkpoint's in ([\d.]+) % of 3072 pixels", screen
+    )
+    assert float(found[1]) > 99
+    assert "0 Sky, 1 Building" in screen
+    picture = read_image(run[1] / "test" / "0001TP_test000.png")
+    classes = torch.export.load(path).module()(torch.tensor(picture)[None])[0].numpy()
+    assert (classes == load_run(run[0]).predict(picture)).mean() > 0.99
+    assert list(tmp_path.iterdir()) == [path]
+    assert run_baseline(*words) == 2
+    assert "exists; name another file, or add --force" in capsys.readouterr().err
+    assert run_baseline(*words, "--force", "--input", run[1] / "test" / "0001TP_test000.png") == 0
+    assert "checked on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--predict", "--export", "model.pth"], "ends with .pt2 or .onnx"),
+        (["--predict", "--export", "nowhere/model.pt2"], "there is no folder"),
+        (["--export", "model.pt2"], "belong to --predict"),
+        (["--predict", "--export", "model.pt2", "--mst"], "leave out --mst"),
+    ],
+)
+def test_bad_words_are_one_line(run, capsys, words, message):
+    assert run_baseline("--save_path", run[0], *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
