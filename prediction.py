@@ -69,7 +69,10 @@ def export_network(args, data, parts):
     from learning.export import Standalone, export
 
     path = Path(args.export)
-    picture = pictures.find_pictures(args.input)[0].path if args.input else next(iter(data.splits.values()))[0].image
+    if args.input:
+        picture = pictures.find_pictures(args.input)[0].path
+    else:
+        picture = (data.splits.get("val") or next(iter(data.splits.values())))[0].image
     pixels = read_picture(picture)
     model = copy.deepcopy(parts.model).cpu().to(memory_format=torch.contiguous_format).eval()
     standalone = Standalone(model, args.test_size, args.dataset_mean, args.dataset_std).eval()
