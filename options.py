@@ -675,7 +675,7 @@ _REFUSED = (
     ),
     (
         lambda a: a.lr_backbone and a.model == "UNet",
-        "--lr_backbone: the UNet has no backbone; choose a DeepLabv3, or leave it out",
+        "--lr_backbone: the UNet has no backbone; choose another --model, or leave it out",
     ),
     (
         lambda a: a.lr_backbone and a.freeze == "backbone",
