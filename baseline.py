@@ -22,7 +22,7 @@ def main(argv=None):
     """Run baseline.py on the words of a command line and return the exit status."""
     started = time.monotonic()
     options.parse(argv)
-    from build import prepare
+    from prepare import prepare
 
     args, data, surveys, run = prepare(argv)
     try:
@@ -60,12 +60,13 @@ def train(args, data, surveys, run, started):
     Args:
         started: when the program was, by the clock `time.monotonic`.
     """
-    from build import Parts, sees_val
+    from build import Parts
     from helpers.runlog import Clock, duration
     from helpers.stopping import StopSignals
     from learning import checkpoint, distributed
     from learning.guard import NonFinite
     from prediction import predict_split
+    from prepare import sees_val
     from resume import Keeper, restore, write_fault
 
     parts = Parts(args, data, surveys)
@@ -201,7 +202,7 @@ def diagnose(args, data, parts, trained):
 
 def present(args, data, surveys, run, parts, state):
     """Make the run folder, and show what is about to happen: the first screen and the first batch."""
-    from build import first_screen, write_options
+    from announce import first_screen, write_options
     from helpers import plots, runlog
 
     run.create()
@@ -258,7 +259,8 @@ def replay(args, data, surveys):
 
 def dry_run(args, data, surveys, run):
     """Go once through everything at the real sizes and say what it takes; nothing is kept."""
-    from build import Parts, first_screen
+    from announce import first_screen
+    from build import Parts
     from helpers import runlog, scores
     from learning import checkpoint, inference
     from learning.learner import train_epoch, validate_epoch

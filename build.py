@@ -1,146 +1,17 @@
-"""From options to what a run is made of: checked data, network, batches, loss, optimizer; the first screen and options.json.
+"""From options and data to what a run is made of: network, batches, loss, optimizer.
 
-`prepare` finds whatever can be wrong with options, files and folders before torch is imported, which alone takes seconds; so the
-functions that need torch import it, and what builds on it, themselves.
+Programs import this before they know that anything will be computed: torch, and what builds on it, is imported by the functions
+that need it.
 """
 
 import os
-import secrets
-import sys
-import textwrap
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
-from learning.datasets import add_training_images, open_dataset, without_files
-from learning.datasets.blobs import parse_rules, rule_ids
-from learning.datasets.holdout import select
-from learning.datasets.survey import survey
-
-
-def prepare(argv):
-    """Parse the command line and check everything it names.
-
-    Returns:
-        (Namespace, Dataset, dict of split -> Survey, RunFolder)
-
-    Raises:
-        InputError: any mistake in options, data or folders; no file has been touched.
-    """
-    args, _ = options.parse(argv)
-    if (args.dry_run or args.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise InputError("--dry_run and --replay are for one process: run them without torchrun")
-    run = runlog.RunFolder(Path(args.save_path))
-    source = args.replay or (run.last if args.resume and run.holds_run else args.weights)
-    if args.predict or source:
-        folder = Path(source).parent if source else run.path
-        stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
-        if args.predict:  # an overfitted run predicts the real splits, too
-            stored = {name: value for name, value in stored.items() if name not in ("overfit", *options.PREDICTION)}
-        args, typed = options.parse(argv, stored)
-        args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
-        args.class_weights = class_weights.written_out(args.class_weights)
-        args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
-        fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
-        if args.predict or not args.override:
-            options.refuse_changes(args, typed & set(fixed), stored)
-        args.weights = str(source) if source and not args.replay else None
-    else:
-        options.check(args)  # --resume of a run that is not there starts it
-        args.class_weights = class_weights.written_out(args.class_weights)
-    check_run_folder(args, run)
-
-    root = args.dataset_path or f"./{args.dataset}"
-    if args.input:
-        data = without_files(args.dataset, root)
-    else:
-        data = select(open_dataset(args.dataset, root), args.train_on, args.holdout)
-    settle(args, data)
-    check_classes(args, data)
-    if not args.predict:
-        data = add_training_images(data, args.extra_data)
-    if args.overfit:
-        few = data.split("train")[: args.overfit]
-        data = replace(data, splits={"train": few, "val": few})
-    splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
-    return args, data, {split: survey(data, split) for split in splits}, run
-
-
-def checkpoint_options(path):
-    """The options that a checkpoint was saved with: {} without a path, or where it holds none, as the tutorial's."""
-    if not path or not Path(path).is_file():
-        return {}
-    from learning import checkpoint  # and torch: where options.json is missing there is no quicker way to know
-
-    return checkpoint.load(path).get("options") or {}
-
-
-def check_run_folder(args, run):
-    """Refuse files that are not there, and a run folder that cannot be used, or whose run would be overwritten."""
-    for name in ("weights", "replay"):
-        if getattr(args, name) and not Path(getattr(args, name)).is_file():
-            raise InputError(f"--{name} {getattr(args, name)}: there is no such file")
-    if args.replay:
-        return
-    starts = not (args.weights or args.predict)
-    if starts and args.pretrained and not Path(args.pretrained).is_file():
-        raise InputError(f"--pretrained {args.pretrained}: there is no such file")
-    if run.path.exists() and not run.path.is_dir():
-        raise InputError(f"--save_path {run.path} is a file; name a folder")
-    parent = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) and not args.dry_run:
-        raise InputError(f"--save_path {run.path}: {parent} cannot be written to; name another folder")
-    if args.predict and not args.weights and not run.best.exists():
-        raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
-    continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
-    if run.holds_run and not (args.dry_run or continues or (args.predict and not args.weights)):
-        advice = "name another --save_path"
-        if not args.predict:
-            advice = f"continue it with --resume, or {advice}"
-        raise InputError(f"{run.path} holds another run; {advice}")
-
-
-def settle(args, data):
-    """Fill in what nobody typed: the data set's sizes and colours, its absolute path, the optimizer's rates, a seed."""
-    spec = data.spec
-    defaults = {
-        "train_size": spec.SIZE,
-        "crop_size": spec.CROP_SIZE,
-        "test_size": spec.SIZE,
-        "dataset_mean": spec.MEAN,
-        "dataset_std": spec.STD,
-    }
-    for name, value in defaults.items():
-        setattr(args, name, list(getattr(args, name) or value))
-    class_weights.check(args.class_weights, spec, len(data.labels.classes))
-    lr, decay = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}[args.optimizer]
-    args.lr_init = lr if args.lr_init is None else args.lr_init
-    args.lr_weight_decay = decay if args.lr_weight_decay is None else args.lr_weight_decay
-    args.dataset_path = os.path.abspath(data.root)
-    args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
-    args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
-    args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
-    args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
-    args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
-
-
-def check_classes(args, data):
-    """Refuse class names that the data set does not have, and --copyblob without rules."""
-    data.labels.train_ids(args.copypaste or (), "--copypaste")
-    if args.copyblob and not blob_rules(args, data):
-        raise InputError(f"--copyblob: {data.name} has no rules of its own; give some with --blob_rules")
-
-
-def blob_rules(args, data):
-    """list of (class, ground), train ids: what stands on what, by --blob_rules or the data set."""
-    rules = data.spec.BLOB_RULES if args.blob_rules is None else parse_rules(args.blob_rules)
-    return rule_ids(rules, data.labels)
+from prepare import blob_rules
 
 
 class Parts:
@@ -318,17 +189,6 @@ def loss_options(args, data, pixels, device):
     }
 
 
-def weight_lines(criterion, names):
-    """list of str: the class weights of a criterion, for the first screen; [] where there are none."""
-    lines = []
-    for name, keywords in criterion.options.items():
-        if keywords.get("class_weights") is not None:
-            numbers = keywords["class_weights"].tolist()
-            words = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))
-            lines += textwrap.wrap(f"{name} {words}", 120)
-    return [f"{'' if i else 'weights':<9} {line}" for i, line in enumerate(lines)]
-
-
 def open_cache(args, data, surveys, device):
     """The decoded pixels of training and validation, where --cache puts them.
 
@@ -456,109 +316,3 @@ def mixing(args, data):
         return images, labels
 
     return mix
-
-
-def first_screen(args, data, surveys, run, parts):
-    """str: device, data, sizes, model, training, and where results go."""
-    import torch
-
-    from learning import distributed
-    from learning.views import describe, leaves_image
-
-    names = data.labels.names
-    counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
-    absent = [f"no {', '.join(s.absent(names))} in {split}" for split, s in surveys.items() if s.absent(names)]
-    detail = f"{torch.get_num_threads()} threads"
-    if parts.device.type == "cuda":
-        detail = torch.cuda.get_device_name(parts.device)
-        detail += f" x {torch.cuda.device_count()}, DataParallel" if parts.network is not parts.model else ""
-    detail += f", {distributed.size()} processes" if distributed.size() > 1 else ""
-    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    sizes = {name: "x".join(map(str, getattr(args, name))) for name in ("train_size", "crop_size", "test_size")}
-    source_sizes = np.unique(surveys["train"].sizes, axis=0).tolist()
-    padded = any(leaves_image(augmentation(args), size) for size in source_sizes)
-    mixers = ("copypaste", "copyblob", "classmix", "cutmix")
-    extras = "".join(f" + {name}" for name in mixers if getattr(args, name))
-    shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
-    details = f", output stride {args.output_stride}" if args.output_stride else ""
-    details += f", a second head with {args.aux:g} of its loss" if args.aux else ""
-    statistics = f"          the statistics of {args.norm} norm are those of a part, not of the whole step"
-    lines = [
-        f"device    {parts.device} ({detail})",
-        f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
-        *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
-        *(f"extra     {extra_words(extra)}" for extra in data.extra),
-        f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
-        f"augment   {'none' if args.overfit else args.augment}: {describe(augmentation(args))}",
-        *(["          some crops reach beyond the image: padded with the mean colour, not scored"] if padded else []),
-        f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
-        + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
-        f"training  {args.loss}{extras}, {optimizer_words(args)}, batch {parts.step_size}{shares} x "
-        f"{length_words(parts.plan)}, seed {args.seed}",
-        *weight_lines(parts.training.criterion, names),
-        *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
-        *([f"objects   {parts.paste.bank.summary(names)}"] if parts.paste else []),
-        f"compute   {', '.join(compute_words(args, parts))}",
-        f"cache     {parts.cache}",
-        f"results   {run.path}",
-    ]
-    return "\n".join(lines)
-
-
-def sees_val(args):
-    """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
-    return args.train_on == "trainval" and not args.holdout
-
-
-def extra_words(extra):
-    """str: what a folder adds to the training images; `learning.datasets.extra.Extra`."""
-    made = f", with pseudo labels of round {extra.round}" if extra.round else ""
-    return f"{extra.num_images} of the training images are from {extra.folder}{made}; a challenge may forbid them"
-
-
-def optimizer_words(args):
-    """str: optimizer, learning rates and averaging of the first screen."""
-    words = "AdamW" if args.optimizer == "adamw" else "SGD with Nesterov's momentum" if args.nesterov else "SGD"
-    words += f" from {args.lr_init:g}"
-    words += f" (backbone {args.lr_backbone:g})" if args.lr_backbone else ""
-    return words + (f", averaged with {args.ema:g}" if args.ema else "")
-
-
-def length_words(plan):
-    """str: steps and epochs of the first screen."""
-    if plan.total_steps == plan.epochs * plan.steps_per_epoch:
-        return f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.total_steps} steps"
-    return f"{plan.total_steps} steps ({plan.total_steps / plan.steps_per_epoch:.1f} epochs of {plan.steps_per_epoch})"
-
-
-def compute_words(args, parts):
-    """list of str: precision and whatever else decides how fast and how exactly a run computes."""
-    precision = {"off": "float32", "bf16": "bf16 mixed precision", "fp16": "fp16 mixed precision, scaled gradients"}
-    words = [precision[parts.precision.name], "channels last" if args.channels_last else "channels first"]
-    words += ["compiled"] if args.compile else []
-    words += ["activations computed twice"] if args.checkpoint_blocks else []
-    return [*words, "deterministic" if args.deterministic else "not deterministic on a GPU"]
-
-
-def write_options(args, run, parts, state):
-    """Write options.json: every option, and what else it takes to understand the run."""
-    import torch
-    import torchvision
-
-    from learning import distributed
-
-    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "torchvision": torchvision.__version__}
-    circumstances = {
-        "external weights": state.external_weights,
-        "data fingerprint": parts.fingerprint,
-        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in parts.data.extra],
-        "commit": runlog.source_commit(),
-        "versions": versions | {"numpy": np.__version__},
-        "device": str(parts.device),
-        "threads": torch.get_num_threads(),
-        "precision": parts.precision.name,
-        "cache": parts.cache,
-        "processes": distributed.size(),
-        "overrides": state.overrides,
-    }
-    runlog.write_options(run.options, vars(args), circumstances)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import options
-from build import sees_val
 from helpers import runlog
 from helpers.errors import InputError
 from helpers.stopping import Stopped
 from learning import checkpoint, distributed
 from learning.optim import load_optimizer
+from prepare import sees_val
 
 SAVE = 1  # what processes agree on after a step: nothing (0), to save, or the number of a signal (2 and up), which wins
 

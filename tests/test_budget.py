@@ -16,6 +16,7 @@ from tiny import make_camvid
 import budget
 import build
 import options
+import prepare
 from learning import checkpoint
 from learning.loaders import EvalBatches
 from learning.plan import Pace
@@ -156,7 +157,7 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     """Half a second a step, 2 s a validation batch, 3 s a checkpoint and 1 s to draw: 4 steps of an epoch take 2 + 3 + 1 s,
     its validation 4 + 3 s with the best weights. 60 s after 7 s of preparation and 100 s of other things."""
     words = small_run(tmp_path / "run", data, "--time_budget", 3, "--seed", 1)
-    args, opened, surveys, run = build.prepare(words)
+    args, opened, surveys, run = prepare.prepare(words)
     parts, clock = build.Parts(args, opened, surveys), FakeClock()
     parts.training.mix = clock.takes(0.5, parts.training.mix)
     batches = EvalBatches.__iter__
@@ -293,7 +294,7 @@ def test_defaults_of_rates_belong_to_the_optimizer(data, tmp_path):
         (("--optimizer", "adamw"), (1e-3, 1e-2)),
         (("--lr_init", 0.3), (0.3, 1e-4)),
     ):
-        args = build.prepare(small_run(tmp_path / "run", data, *words))[0]
+        args = prepare.prepare(small_run(tmp_path / "run", data, *words))[0]
         assert (args.lr_init, args.lr_weight_decay) == expected
 
 

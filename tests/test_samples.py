@@ -11,6 +11,7 @@ from tiny import make_camvid
 
 import build
 import options
+import prepare
 from helpers.errors import exit_status
 from learning.datasets import open_dataset
 from learning.datasets.survey import survey
@@ -32,7 +33,7 @@ def run(data, *words):
 def rows_of(data, *words, num=3):
     args, _ = options.parse(["--dataset", "camvid", "--dataset_path", str(data), *SMALL, *words])
     dataset = open_dataset("camvid", data)
-    build.settle(args, dataset)
+    prepare.settle(args, dataset)
     return samples.draw_rows(args, dataset, survey(dataset, "train"), num)
 
 
@@ -59,7 +60,7 @@ def test_each_row_shows_its_augmentation_alone(data):
 
 def test_the_last_row_is_what_the_training_sees(data, tmp_path):
     words = ("--seed", "4", "--batch_size", "3", "--classmix", "--cutmix", "--colorjitter_factor", "0.2")
-    args, dataset, surveys, _ = build.prepare(small_run(tmp_path / "run", data, *words))
+    args, dataset, surveys, _ = prepare.prepare(small_run(tmp_path / "run", data, *words))
     parts = build.Parts(args, dataset, surveys)
     images, labels = parts.training.mix(*next(iter(parts.train_batches.epoch(0))), 0, 0)
     shown = rows_of(data, *words)["as the options say"]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-import build
+import prepare
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label, write_png
 from helpers.parsing import Parser
@@ -44,7 +44,7 @@ def main(argv=None):
     data = open_dataset(options.dataset, options.dataset_path or f"./{options.dataset}")
     data = _without_held_out(data, options.train_on, options.holdout)
     classes = data.labels.train_ids(dict.fromkeys(options.classes), "--classes")
-    rules = build.blob_rules(options, data)
+    rules = prepare.blob_rules(options, data)
     output = Path(options.output).resolve()
     _check_output(output, Path(data.root).resolve(), options.force)
     found = survey(data, "train")

@@ -14,6 +14,7 @@ from PIL import Image
 
 import build
 import options
+import prepare
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.plots import pair_sheet
@@ -59,8 +60,8 @@ def main(argv=None):
     output = Path(own.output)
     _refuse_foreign(output, own.force)
     data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
-    build.settle(args, data)
-    build.check_classes(args, data)
+    prepare.settle(args, data)
+    prepare.check_classes(args, data)
     rows = draw_rows(args, data, survey(data, "train"), own.num)
     pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
     left_out = [name for name in ROWS if name not in rows]
@@ -148,7 +149,7 @@ def draw_rows(args, data, found, num):
             if option in options_of_row and not name.startswith("set")
         }
         row = options_of_row | {option: value for option, value in typed.items() if value}
-        is_possible = {"copypaste": row.get("copypaste"), "copyblob": build.blob_rules(args, data)}.get(name, True)
+        is_possible = {"copypaste": row.get("copypaste"), "copyblob": prepare.blob_rules(args, data)}.get(name, True)
         if is_possible:
             rows[name] = batch(argparse.Namespace(**(plain | row)), _DRAWS if name in _MIXERS else 1)
     return rows | {"as the options say": batch(args)}

@@ -3,6 +3,7 @@
 from statistics import median
 
 import build
+import prepare
 from learning import inference
 from tools import tutorial
 from tools.benchmarking.data import synchronise
@@ -24,7 +25,7 @@ def run(settings, folder, deadline):
         deadline: Deadline.
     """
     data = open_data(settings, folder, 1, _BATCH)
-    args, data, _, _ = build.prepare(baseline_words(settings, folder, data))
+    args, data, _, _ = prepare.prepare(baseline_words(settings, folder, data))
     parts = build.Parts(args, data, {})
     progress("reading the images")
     whole = next(iter(parts.images("val")))

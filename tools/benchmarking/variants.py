@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 import build as program
+import prepare
 from helpers.runlog import progress_bar
 from learning import losses
 from learning.learner import train_epoch
@@ -69,7 +70,7 @@ class Ours:
     """
 
     def __init__(self, words):
-        args, data, surveys, _ = program.prepare(words)
+        args, data, surveys, _ = prepare.prepare(words)
         self.parts = program.Parts(args, data, surveys)
         self.device, self.steps = self.parts.device, len(self.parts.train_batches)
         on_gpu = [pixels for pixels in self.parts.pixels.values() if pixels.device.type == "cuda"]
@@ -118,7 +119,7 @@ class Tutorial:
     data_bytes = 0
 
     def __init__(self, settings, folder, data):
-        args, data, _, _ = program.prepare(baseline_words(settings, folder, data))
+        args, data, _, _ = prepare.prepare(baseline_words(settings, folder, data))
         self.device = program.pick_device(args.device)
         views = tutorial.Views(
             data.split("train"), data.decode, args.train_size, args.crop_size, args.dataset_mean, args.dataset_std
