@@ -81,10 +81,7 @@ def interval(confusions, samples, table, num_resamples, blocks=None):
     Returns:
         (dict, list of str): the 95 % interval, and lines to print.
     """
-    scored, ids = scores.scored_rows(table), [row.id for row in table.classes]
-    # (n, C) each: tp, fp, fn
-    counts = np.stack([np.stack(scores.pixel_counts(confusion, scored))[:, ids] for confusion in confusions], 1)
-    mean, _ = bootstrap.interval(*counts, num_resamples, blocks=blocks)
+    mean, _ = bootstrap.interval(*scores.class_counts(confusions, table), num_resamples, blocks=blocks)
     drawn = "images" if blocks is None else f"{len(set(blocks))} recordings"
     line = f"mean class IoU: {mean.value:.4f}, 95 % interval {mean.low:.4f} .. {mean.high:.4f} ({num_resamples} draws of {drawn})"
     return mean._asdict() | {"resamples": num_resamples, "drawn": drawn}, [line]

@@ -88,6 +88,21 @@ def pixel_counts(confusion, scored=None):
     return hits.copy(), (valid.sum(0) - hits) * scored, valid.sum(1) - hits
 
 
+def class_counts(confusions, table):
+    """Pixels of each class in each image.
+
+    Args:
+        confusions: sequence of n int64 (L, L), over the label ids of `table`.
+        table: helpers.labels.LabelTable of C classes.
+
+    Returns:
+        (int64 (n, C), int64 (n, C), int64 (n, C)): TP, FP, FN.
+    """
+    scored, ids = scored_rows(table), [row.id for row in table.classes]
+    counted = [pixel_counts(confusion, scored) for confusion in confusions]
+    return tuple(np.array(part)[:, ids] for part in zip(*counted, strict=True))
+
+
 def iou(confusion, scored=None):
     """Intersection over union of each label, TP / (TP + FP + FN), as Cityscapes counts them.
 

@@ -84,7 +84,7 @@ def batches_of(data, share, workers=0):
     settings = Augmentation((48, 64), (16, 16), class_crop=share, rotation=15.0)
     feed = Feed((0.4,) * 3, (0.2,) * 3, torch.device("cpu"), workers)
     pixels = survey(data, "train").pixels
-    return TrainBatches(Files(data.split("train"), data.decode), feed, 5, settings, 0, pixels)
+    return TrainBatches(Files(data.split("train"), data.decode), feed, 5, settings, 0, counts=pixels)
 
 
 def test_batches_of_class_crops_are_the_same_for_any_number_of_workers(data):

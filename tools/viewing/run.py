@@ -109,13 +109,6 @@ def in_threads(job, items, description):
         return list(tqdm(done, total=len(items), desc=description, unit="img", delay=1, leave=False, disable=None))
 
 
-def pixel_counts(confusions, table):
-    """(int64 (n, C), int64 (n, C), int64 (n, C)): TP, FP, FN of each image and class, by `scores.pixel_counts`."""
-    scored, ids = scores.scored_rows(table), [row.id for row in table.classes]
-    counted = [scores.pixel_counts(confusion, scored) for confusion in confusions]
-    return tuple(np.array(part)[:, ids] for part in zip(*counted, strict=True))
-
-
 def read_counts(run, split, find):
     """Counted pixels of the predictions of a run, or of its results.json where the predictions are gone.
 
@@ -138,7 +131,7 @@ def read_counts(run, split, find):
     samples = evaluate.labelled_samples(dataset, split)
     confusions = count(dataset, samples, evaluate.find_predictions(results, samples))
     names = tuple(sample.name for sample in samples)
-    return Counts(dataset.name, names, dataset.labels.names, *pixel_counts(confusions, dataset.labels))
+    return Counts(dataset.name, names, dataset.labels.names, *scores.class_counts(confusions, dataset.labels))
 
 
 def _stored_counts(run, split):
