@@ -54,6 +54,7 @@ def main(argv=None):
     split = {"results_test": "test", "results_train": "train"}.get(results.name, "val")
     samples = labelled_samples(dataset, split)
     predictions = find_predictions(results, samples)
+    check_request(args, results, samples)
 
     confusions, matches = count_all(samples, predictions, dataset)
     confusion = sum(confusions)
@@ -114,8 +115,8 @@ def parse(argv):
         _note(f"options of baseline.py without effect here: {flags}")
     if args.boundary is not None and not 0 < args.boundary <= 0.5:
         raise InputError(f"--boundary {args.boundary}: expected a share of the diagonal above 0, up to 0.5")
-    if args.bootstrap is not None and args.bootstrap < 100:
-        raise InputError(f"--bootstrap {args.bootstrap}: expected at least 100 draws")
+    if args.bootstrap is not None and not 100 <= args.bootstrap <= 10**6:
+        raise InputError(f"--bootstrap {args.bootstrap}: expected 100 .. 1000000 draws")
     if args.blocks and args.bootstrap is None:
         raise InputError("--blocks says what --bootstrap draws: type that, too")
     return args
@@ -299,6 +300,28 @@ def print_scores(found, has_instances):
     print(f"mean accuracy of the classes:          {found['mean_class_accuracy']:.3f}")
 
 
+def scores_folder(results):
+    """Path: where the probabilities of the predictions in `results` are, if they were kept."""
+    return results.with_name(results.name.replace("results", "scores", 1))
+
+
+def check_request(args, results, samples):
+    """Refuse further scores for which something is missing, before anything is counted.
+
+    Raises:
+        InputError: names what is missing.
+    """
+    folder = scores_folder(results)
+    missing = [sample for sample in samples if args.calibration and not (folder / f"{sample.name}.npy").is_file()]
+    if missing:
+        raise InputError(
+            f"--calibration: there are no probabilities {folder / missing[0].name}.npy; a run keeps them with "
+            "baseline.py --predict --save_scores uint8"
+        )
+    if args.blocks and len({recording(sample.name) for sample in samples}) < 2:
+        raise InputError("--blocks: the names of the images are all of one recording; draw single images, without it")
+
+
 def on_request(args, results, dataset, samples, predictions, confusions):
     """Print the further scores that were asked for.
 
@@ -311,8 +334,7 @@ def on_request(args, results, dataset, samples, predictions, confusions):
     if args.boundary is not None:
         parts["boundary"] = further_scores.boundaries(samples, predictions, dataset, args.boundary)
     if args.calibration:
-        folder = results.with_name(results.name.replace("results", "scores", 1))
-        parts["calibration"] = further_scores.calibrated(samples, folder, dataset)
+        parts["calibration"] = further_scores.calibrated(samples, scores_folder(results), dataset)
     if args.bootstrap is not None:
         blocks = [recording(sample.name) for sample in samples] if args.blocks else None
         parts["bootstrap"] = further_scores.interval(confusions, samples, dataset.labels, args.bootstrap, blocks)

@@ -8,7 +8,8 @@ NUM_BINS = 15
 def bin_pixels(probabilities, truth):
     """Sort the pixels of an image by the confidence of their class, into `NUM_BINS` bins of equal width.
 
-    Pixels are those of the probabilities; the truth is sampled at their centres.
+    Pixels are those of the probabilities; the truth is sampled at their centres. Where k classes have the same highest
+    probability, as rounding to 8 bits makes some, each of them counts as a k-th of the answer.
 
     Args:
         probabilities: float (C, h, w).
@@ -22,10 +23,12 @@ def bin_pixels(probabilities, truth):
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), truth.shape, strict=True)
     )
     truth = truth[rows][:, columns]
-    classes, confidence = probabilities.argmax(0), probabilities.max(0)
     valid = truth < num_classes
-    confidence = np.clip(confidence[valid].astype(np.float64), 0, 1)
-    right = (classes == truth)[valid]
+    probabilities, truth = probabilities[:, valid], truth[valid]  # (C, n), (n,)
+    confidence = probabilities.max(0)
+    of_truth = np.take_along_axis(probabilities, truth[None].astype(np.int64), 0)[0]
+    right = (of_truth == confidence) / (probabilities == confidence).sum(0)
+    confidence = np.clip(confidence.astype(np.float64), 0, 1)
     # Bin k holds the confidences above k / NUM_BINS, up to (k + 1) / NUM_BINS.
     index = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     return np.stack([np.bincount(index, weights, NUM_BINS) for weights in (np.ones(len(index)), right, confidence)])

@@ -35,6 +35,12 @@ def test_against_plain_loops():
     assert found == pytest.approx(expected / (sampled < 4).sum(), abs=1e-9)
 
 
+def test_of_equal_probabilities_each_is_a_share_of_the_answer():
+    probabilities = np.array([[[0.4, 0.4]], [[0.4, 0.2]], [[0.2, 0.4]]])
+    bins = calibration.bin_pixels(probabilities, np.array([[1, 1]], np.uint8))
+    assert bins.sum(1) == pytest.approx([2, 0.5, 0.8])
+
+
 def test_certain_and_right_is_0_and_without_pixels_nothing_is_known():
     truth = np.zeros((2, 2), np.uint8)
     bins = calibration.bin_pixels(two_classes(np.ones((2, 2))), truth)
