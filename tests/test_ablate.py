@@ -39,6 +39,7 @@ def stand_ins(tmp_path, monkeypatch):
     (tmp_path / "baseline.py").write_text(BASELINE)
     (tmp_path / "evaluate.py").write_text(EVALUATE)
     monkeypatch.setattr(ablate, "ROOT", tmp_path)
+    monkeypatch.setattr(ablate, "check_data", lambda *_: None)
     return tmp_path
 
 
@@ -78,6 +79,20 @@ def test_run_again_it_adds_variants_and_seeds_and_repeats_nothing(stand_ins, cap
     assert (folder / "base" / "seed_0" / "starts").read_text() == "started\n"
 
 
+def test_stopped_in_its_first_run_it_goes_on(stand_ins, monkeypatch):
+    folder = stand_ins / "ablation"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ablate, "run", stopped)
+        assert run("--base", "--epochs", 2, "--vary", "--cutmix", "--seeds", 1, "--save_path", folder) == 130
+    assert "| cutmix | 0 | not run yet |" in (folder / "ablation.md").read_text()
+    assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 0
+    assert "| cutmix | 1 |" in (folder / "ablation.md").read_text()
+
+
 def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
     folder = stand_ins / "ablation"
     assert run("--base", "--epochs", 2, "--vary", "--copyblob", "--cutmix", "--seeds", 1, "--save_path", folder) == 1
@@ -96,6 +111,11 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
         (["--base", "--epochs", "2", "--vary", "--cutmix", "--cutmix"], "there is a variant cutmix already"),
         (["--base", "--epochs", "2", "--vary", "--loss 'ce"], "No closing quotation"),
         (["--base", "--epochs", "2", "--seeds", "0"], "--seeds 0"),
+        (
+            ["--base", "--epochs", "2", "--vary", "--holdout tail"],
+            "variant holdout_tail: --holdout changes what is scored",
+        ),
+        (["--base", "--train_on", "trainval"], "variant base is scored on images that it trains on"),
         (["--vary", "--cutmix"], "--base"),
     ],
 )
@@ -120,6 +140,37 @@ def test_other_folders_are_left_alone(stand_ins, capsys):
     (folder / "ablation.json").write_text("{")
     assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_recipe_that_was_changed_is_another_base(stand_ins, capsys):
+    """Its text is the same, and its finished runs are of what it said before."""
+    recipe, folder = stand_ins / "recipe.txt", stand_ins / "ablation"
+    recipe.write_text("--epochs 2")
+    assert run("--base", f"@{recipe}", "--seeds", 1, "--save_path", folder) == 0
+    recipe.write_text("--epochs 2 --lr_init 0.5")
+    assert run("--base", f"@{recipe}", "--vary", "--cutmix", "--seeds", 1, "--save_path", folder) == 2
+    assert "holds variant base with --lr_init None, which is 0.5 now" in capsys.readouterr().err
+    assert not (folder / "cutmix").exists()
+
+
+def test_data_are_checked_before_the_first_run(stand_ins, camvid, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.setattr(ablate, "ROOT", stand_ins)
+    words = (
+        "--base",
+        "--dataset",
+        "camvid",
+        "--dataset_path",
+        camvid,
+        "--epochs",
+        2,
+        "--save_path",
+        stand_ins / "ablation",
+    )
+    assert run(*words, "--vary", "--copypaste Nothing") == 2
+    assert "variant copypaste_Nothing: " in capsys.readouterr().err
+    assert not (stand_ins / "ablation").exists()
+    assert run(*words, "--seeds", 1) == 0
 
 
 def test_the_interval_needs_two_common_seeds():

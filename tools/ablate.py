@@ -31,6 +31,7 @@ from helpers.runlog import duration, write_text
 ROOT = Path(__file__).resolve().parent.parent
 _OWN = ("--base", "--vary", "--seeds", "--jobs", "--save_path", "--help", "-h")
 _REFUSED = ("save_path", "seed", "resume", "predict", "dry_run", "replay", "weights")
+_SCORED = ("dataset", "dataset_path", "holdout", "train_on")  # what decides which images are trained on and scored
 # Student's t, the 97.5 % point for 1 .. 30 degrees of freedom; more are taken as 30.
 _T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
@@ -49,9 +50,15 @@ def main(argv=None):
     """
     args = parse(argv)
     folder, variants = Path(args.save_path), named(args.base, args.vary)
+    before = read_marker(folder, shlex.join(variants["base"]))
+    variants = {"base": variants["base"]} | {name: shlex.split(of["words"]) for name, of in before.items()} | variants
+    meant = {}
     for name, words in variants.items():
-        check(name, words)
-    variants = claim(folder, variants)
+        meant[name] = check(name, words, meant.get("base"))
+        refuse_other_meaning(folder, name, meant[name], before.get(name, {}).get("options", {}))
+    check_data(folder, variants)
+    folder.mkdir(parents=True, exist_ok=True)
+    report(folder, variants, meant, {})
     # All variants of a seed, then the next seed: the table says something soon.
     runs = [(name, seed) for seed in range(args.seeds) for name in variants]
     results, failed, began = {}, [], time.monotonic()
@@ -64,7 +71,7 @@ def main(argv=None):
             clock = duration(time.monotonic() - began)
             print(f"[{number}/{len(runs)}] {name}, seed {seed}: {score} ({clock} so far)", flush=True)
             results.setdefault(name, {})[seed] = result
-            report(folder, variants, results)
+            report(folder, variants, meant, results)
     print(f"\n{(folder / 'ablation.md').read_text()}\nwritten to {folder / 'ablation.md'}, .json and .png")
     return 1 if failed else 0
 
@@ -116,46 +123,91 @@ def named(base, vary):
     return variants
 
 
-def check(name, words):
-    """Refuse words that baseline.py would refuse, or that this program sets.
+def check(name, words, base):
+    """Refuse words that baseline.py would refuse, that this program sets, or that change what is scored.
+
+    Args:
+        base: dict of the base's options; None for the base itself.
+
+    Returns:
+        dict: the options that the words mean, those of an option file included.
 
     Raises:
         InputError: names the variant.
     """
     try:
-        _, typed = options.parse(words)
+        args, typed = options.parse(words)
     except InputError as error:
         raise InputError(f"variant {name}: {error}") from None
     if own := typed & set(_REFUSED):
         raise InputError(f"variant {name}: leave out --{min(own)}, which is set for every run")
+    meant = vars(args)
+    if args.overfit or (args.train_on == "trainval" and not args.holdout):
+        raise InputError(f"variant {name} is scored on images that it trains on; hold some out with --holdout")
+    for option in _SCORED if base else ():
+        if meant[option] != base[option]:
+            raise InputError(f"variant {name}: --{option} changes what is scored; make it part of the base")
+    return meant
 
 
-def claim(folder, variants):
-    """Take a new folder, or one of this program with the same base.
-
-    Returns:
-        dict: the variants, and those that are in the folder already.
+def check_data(folder, variants):
+    """Check the data and files that the runs will need, before the first has been paid for.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: names the variant, and what baseline.py would say.
     """
-    marker, base = folder / "ablation.json", shlex.join(variants["base"])
-    if marker.is_file():
+    from prepare import prepare
+
+    for name, words in variants.items():
         try:
-            stored = json.loads(marker.read_text())
-            before = {name: shlex.split(of["words"]) for name, of in stored["variants"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{marker} is damaged: restore it, or name another --save_path") from None
-        if stored["base"] != base:
-            raise InputError(
-                f"{folder} holds the variants of another base ({stored['base']}); name another --save_path"
-            )
-        return {"base": variants["base"]} | before | variants
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is no folder of tools.ablate; name a new one with --save_path")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(marker, json.dumps({"base": base, "variants": {}}))
+            prepare([*words, "--save_path", str(folder / name / "seed_0"), "--resume"])
+        except InputError as error:
+            raise InputError(f"variant {name}: {error}") from None
+
+
+def read_marker(folder, base):
+    """What a folder of this program says of its variants.
+
+    Args:
+        base: str, the words of the base.
+
+    Returns:
+        dict of name -> dict with "words" and "options"; empty where the folder is new.
+
+    Raises:
+        InputError: the folder holds something else, or the variants of another base.
+    """
+    marker = folder / "ablation.json"
+    if not marker.is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is no folder of tools.ablate; name a new one with --save_path")
+        return {}
+    try:
+        stored = json.loads(marker.read_text())
+        variants = {name: {key: of[key] for key in ("words", "options")} for name, of in stored["variants"].items()}
+        typed = stored["base"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{marker} is damaged: restore it, or name another --save_path") from None
+    if typed != base:
+        raise InputError(f"{folder} holds the variants of another base ({typed}); name another --save_path")
     return variants
+
+
+def refuse_other_meaning(folder, name, meant, before):
+    """Refuse words that mean something else than when they ran, as those of an option file that was changed.
+
+    Args:
+        meant, before: dicts of options; those that both have are compared.
+
+    Raises:
+        InputError: names the variant and the first option.
+    """
+    for option in sorted(meant.keys() & before.keys()):
+        if meant[option] != before[option]:
+            raise InputError(
+                f"{folder} holds variant {name} with --{option} {before[option]}, which is {meant[option]} now; "
+                "name another --save_path"
+            )
 
 
 @contextmanager
@@ -242,40 +294,42 @@ def difference(base, other):
     )
 
 
-def report(folder, variants, results):
+def verdict(gain, half):
+    """str: what a difference says, in a word; nothing without an interval."""
+    if math.isnan(half):
+        return ""
+    return "could be chance" if abs(gain) <= half else "better" if gain > 0 else "worse"
+
+
+def report(folder, variants, meant, results):
     """Write the table, the numbers and the picture of what has been run so far.
 
     Args:
         variants: dict of name -> words.
+        meant: dict of name -> dict of options.
         results: dict of name -> dict of seed -> what `run` returned.
     """
     from helpers.plots import differences as draw
 
-    done = {name: {seed: result for seed, result in of.items() if result} for name, of in results.items()}
+    done = {name: {seed: result for seed, result in results.get(name, {}).items() if result} for name in variants}
     scores = {name: {seed: result["miou"] for seed, result in of.items()} for name, of in done.items()}
     seconds = {name: float(np.mean([result["seconds"] for result in of.values()])) for name, of in done.items() if of}
     rows, numbers, drawn = [], {}, {}
     for name, of in scores.items():
         values = np.array(list(of.values())) * 100
         gain, half = (100 * number for number in difference(scores.get("base", {}), of))
-        numbers[name] = {"words": shlex.join(variants[name]), "runs": done[name], "difference": gain, "interval": half}
+        found = {"difference": gain, "interval": half}
+        found = {key: None if math.isnan(number) else number for key, number in found.items()}
+        numbers[name] = {"words": shlex.join(variants[name]), "options": meant[name], "runs": done[name], **found}
         if not len(values):
-            rows.append(f"| {name} | 0 | failed | | | | |")
+            rows.append(f"| {name} | 0 | {'failed' if name in results else 'not run yet'} | | | | |")
             continue
         spread = f"{values.std(ddof=1):.2f}" if len(values) > 1 else ""
         cost = f"{seconds[name] / seconds['base']:.2f}" if seconds.get("base") else ""
         cells = [name, len(values), f"{values.mean():.2f}", spread, "", cost, ""]
         if name != "base" and not math.isnan(gain):
             cells[4] = f"{gain:+.2f}" + ("" if math.isnan(half) else f" [{gain - half:+.2f}, {gain + half:+.2f}]")
-            cells[6] = (
-                ""
-                if math.isnan(half)
-                else "could be chance"
-                if abs(gain) <= half
-                else "better"
-                if gain > 0
-                else "worse"
-            )
+            cells[6] = verdict(gain, half)
             pairs = scores["base"].keys() & of.keys()
             drawn[name] = (gain, half, [100 * (of[seed] - scores["base"][seed]) for seed in sorted(pairs)])
         rows.append("| " + " | ".join(map(str, cells)) + " |")
@@ -288,7 +342,7 @@ def report(folder, variants, results):
         "interval is Student's t over differences paired by seed; time is that of training and validation against the base's."
     )
     write_text(folder / "ablation.md", f"Base: `{base}`\n\n{head}" + "\n".join(rows) + f"\n\n{note}\n")
-    write_text(folder / "ablation.json", json.dumps({"base": base, "variants": numbers}, indent=1))
+    write_text(folder / "ablation.json", json.dumps({"base": base, "variants": numbers}, indent=1, allow_nan=False))
     if drawn:
         draw(drawn, folder / "ablation.png")
 
