@@ -119,6 +119,7 @@ def test_steps_of_whole_epochs_are_those_epochs(data, tmp_path):
 # ---------------------------------------------------------------------------------------------- time budget
 
 
+@pytest.mark.slow
 def test_a_budget_of_time_is_the_run_of_the_steps_it_fixed(whole, data, tmp_path, monkeypatch, capsys):
     """Bit for bit, although steps, validation, saving and drawing were really measured before."""
     monkeypatch.setattr(Pace, "steps_within", lambda *_: 10)
