@@ -1,6 +1,8 @@
 """Settings of the whole test run and tiny data sets made in tmp_path."""
 
+import gc
 import os
+import time
 
 import pytest
 from tiny import make_camvid, make_minicity
@@ -17,6 +19,15 @@ def _two_threads():
 def _cache_of_its_own(tmp_path_factory):
     """No test reads or fills the user's cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("user_cache"))
+
+
+@pytest.fixture(autouse=True)
+def _networks_leave_memory():
+    """Parts of a run refer to each other: they stay until Python looks for such circles, and many tests make many runs."""
+    began = time.monotonic()
+    yield
+    if time.monotonic() - began > 1:
+        gc.collect()
 
 
 @pytest.fixture

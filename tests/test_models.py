@@ -26,6 +26,12 @@ SMALL = [name for name in MODELS if not name.endswith("101")]
 RESNET50_BLOCKS = 16
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _models_leave_memory():
+    yield
+    built.cache_clear()
+
+
 @cache
 def built(name, norm):
     """A model that no test may change but for its gradients and running statistics."""
