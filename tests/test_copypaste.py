@@ -14,7 +14,8 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CAMVID, CITYSCAPES, VOID
 from learning import copypaste, keyed, objects
 from learning.copypaste import CopyPaste, Paste, draw_pastes, grounds_of, paste, turn
-from learning.datasets import open_dataset
+from learning.datasets import add_training_images, open_dataset
+from learning.datasets.holdout import select
 from learning.datasets.survey import Survey, survey
 from learning.loaders import Feed, TrainBatches
 from learning.objects import Bank, Object, build_bank, choose_canvases, cut_out
@@ -418,7 +419,19 @@ def test_nothing_comes_from_images_that_are_held_out(tmp_path, capsys):
     made = open_dataset("camvid", output).split("train")
     assert len(made) == 6
     assert all(read_image(sample.image)[0].max() == 0 for sample in made)
+    assert json.loads((output / "copypaste.json").read_text())["sources"] == ["A_1", "A_2"]
+    held_out = select(open_dataset("camvid", tmp_path / "data"), "train", "B")
+    assert len(add_training_images(held_out, [str(output)]).split("train")) == 2 + 6
     assert make("camvid", tmp_path / "data", tmp_path / "all", "--classes", "Pedestrian", "--num", 6) == 0
+    with pytest.raises(InputError, match=r"may show parts of the validation image .*B_1\.png.*--holdout"):
+        add_training_images(held_out, [str(tmp_path / "all")])
+    # Pasting again on what was pasted does not forget where it is from.
+    assert make("camvid", tmp_path / "all", tmp_path / "twice", "--classes", "Pedestrian", "--num", 1) == 0
+    with pytest.raises(InputError, match=r"validation image .*B_1"):
+        add_training_images(held_out, [str(tmp_path / "twice")])
+    (output / "copypaste.json").write_text('{"canvases": {}}')
+    with pytest.raises(InputError, match="make the folder anew"):
+        add_training_images(held_out, [str(output)])
     assert any(read_image(one.image)[0].max() == 255 for one in open_dataset("camvid", tmp_path / "all").split("train"))
 
 
