@@ -47,6 +47,18 @@ RESUMABLE = (
 ARCHITECTURE = ("model", "norm", "aux", "dataset")
 
 
+LENGTHS = ("epochs", "steps", "time_budget")  # three ways to say how long a run is
+
+
+class Length(argparse.Action):
+    """One of `LENGTHS`: takes back the others that were typed before it, so that the last one counts, as with any option."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        for name in LENGTHS:
+            vars(namespace).pop(name, None)
+        setattr(namespace, self.dest, value)
+
+
 def build_parser():
     """The parser of baseline.py's command line.
 
@@ -306,12 +318,24 @@ def _add_training_options(add):
         metavar="N",
         help="images at a time, over all devices (default: %(default)s)",
     )
-    add("--epochs", type=int, default=200, metavar="N", help="passes over the training images (default: %(default)s)")
     add(
-        "--steps", type=int, metavar="N", help="length of the run in steps instead of epochs; the last epoch may be cut"
+        "--epochs",
+        action=Length,
+        type=int,
+        default=200,
+        metavar="N",
+        help="passes over the training images (default: %(default)s); the last of --epochs, --steps and --time_budget counts",
+    )
+    add(
+        "--steps",
+        action=Length,
+        type=int,
+        metavar="N",
+        help="length of the run in steps instead of epochs; the last epoch may be cut",
     )
     add(
         "--time_budget",
+        action=Length,
         type=float,
         metavar="MINUTES",
         help="length of the run in minutes: measures first, then fixes --steps so that the last validation ends in time",
@@ -414,20 +438,17 @@ def parse(argv=None, stored=None):
 
 
 def check_length(args, typed, kept):
-    """Refuse more than one length of a run, and another kind than it has had so far.
+    """Refuse another kind of length than a run has had so far.
 
     Args:
         args: Namespace of all options.
         typed, kept: dicts of the options that were typed, and of those that the run has.
 
     Raises:
-        InputError: names the options that contradict each other.
+        InputError: names the option and what to change instead.
     """
-    lengths = [f"--{name}" for name in ("epochs", "steps", "time_budget") if name in typed]
     if args.predict:
         return
-    if len(lengths) > 1:
-        raise InputError(f"{' and '.join(lengths)}: each says how long the run is; keep one of them")
     if "epochs" in typed and kept.get("steps"):
         raise InputError(f"--epochs {args.epochs}: the run's length is --steps {kept['steps']}; change that instead")
     if kept and "time_budget" in typed and args.time_budget != kept.get("time_budget"):

@@ -234,8 +234,6 @@ def test_a_stop_before_the_first_validation(data, tmp_path, monkeypatch, capsys)
     [
         (("--steps", "0"), ("--steps 0", "at least 1")),
         (("--time_budget", "0"), ("--time_budget", "minutes above 0")),
-        (("--steps", "5", "--epochs", "2"), ("--epochs and --steps", "keep one")),
-        (("--time_budget", "5", "--steps", "2"), ("--steps and --time_budget", "keep one")),
         (("--time_budget", "5", "--dry_run"), ("--dry_run", "leave out --time_budget")),
         (("--ema", "1"), ("--ema 1", "below 1")),
         (("--validate_every", "0"), ("--validate_every 0",)),

@@ -18,6 +18,36 @@ def test_an_option_file_stands_for_its_words(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("--time_budget 8", "--steps 3", (200, 3, None)),
+        ("--steps 3", "--time_budget 4", (200, None, 4.0)),
+        ("--steps 3", "--epochs 5", (5, None, None)),
+        ("--epochs 5 --steps 3", "--epochs 6", (6, None, None)),
+    ],
+)
+def test_of_the_lengths_of_a_run_the_last_one_counts(tmp_path, first, last, expected):
+    recipe = tmp_path / "recipe.txt"
+    recipe.write_text(first)
+    args, typed = options.parse([f"@{recipe}", *last.split()])
+    assert (args.epochs, args.steps, args.time_budget) == expected
+    assert typed == {last.split()[0].removeprefix("--")}
+
+
+def test_what_a_run_has_settled_stands_unless_another_length_is_typed_last():
+    stored = {"epochs": 3, "steps": 10, "time_budget": 5.0}
+    for words, expected in (
+        ((), (3, 10, 5.0)),
+        (("--steps", "9", "--time_budget", "5"), (3, 10, 5.0)),
+        (("--time_budget", "5", "--steps", "12"), (3, 12, None)),
+    ):
+        args, _ = options.parse(["--resume", *words], stored)
+        assert (args.epochs, args.steps, args.time_budget) == expected
+    with pytest.raises(InputError, match="the run's length is --steps 10"):
+        options.parse(["--resume", "--steps", "12", "--epochs", "4"], stored)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [(None, "missing.txt"), ("--loss 'ce\n", "an option file cannot be read"), ("--los ce\n", "--los")],
 )
