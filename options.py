@@ -428,6 +428,8 @@ def parse(argv=None, stored=None):
     kept = {name: value for name, value in (stored or {}).items() if name in actions and name not in PER_COMMAND}
     for name, value in kept.items():
         check_stored(actions[name], value)
+    if typed.get("optimizer", kept.get("optimizer")) != kept.get("optimizer"):  # settled for the other one
+        kept = {name: value for name, value in kept.items() if name not in ("lr_init", "lr_weight_decay")}
     args = argparse.Namespace(**({name: action.default for name, action in actions.items()} | kept | typed))
     check_length(args, typed, kept)
     if "steps" in typed:

@@ -47,6 +47,18 @@ def test_what_a_run_has_settled_stands_unless_another_length_is_typed_last():
         options.parse(["--resume", "--steps", "12", "--epochs", "4"], stored)
 
 
+def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
+    stored = {"optimizer": "sgd", "lr_init": 0.01, "lr_weight_decay": 1e-4}
+    for words, expected in (
+        (("--optimizer", "adamw"), (None, None)),
+        (("--optimizer", "adamw", "--lr_init", "0.002"), (0.002, None)),
+        (("--optimizer", "sgd"), (0.01, 1e-4)),
+        ((), (0.01, 1e-4)),
+    ):
+        args, _ = options.parse(["--resume", "--override", *words], stored)
+        assert (args.lr_init, args.lr_weight_decay) == expected
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "missing.txt"), ("--loss 'ce\n", "an option file cannot be read"), ("--los ce\n", "--los")],
