@@ -352,9 +352,10 @@ def test_a_run_trains_with_every_mixer_and_says_what_is_pasted(tmp_path, capsys)
         (("--overfit", "2", "--copypaste", "Car"), ("--overfit", "--copypaste")),
         (("--overfit", "2", "--classmix"), ("--overfit", "--classmix")),
         (("--batch_size", "1", "--classmix"), ("--classmix", "--batch_size")),
-        (("--copyblob", "--blob_rules", "Road: Tram"), ("blob rules", "'Tram'", "Sky, Building, Pole")),
+        (("--copyblob", "--blob_rules", "Road: Tram"), ("--blob_rules: ", "'Tram'", "Sky, Building, Pole")),
         (("--copyblob", "--blob_rules", "Road"), ("--blob_rules", "'Road'", "road: bus, train")),
         (("--blob_rules", "Road: Car"), ("--blob_rules", "--copyblob", "--copypaste")),
+        (("--copypaste_objects", "3"), ("--copypaste_objects", "add it")),
         (("--blob_foot",), ("--blob_foot", "--copyblob")),
     ],
 )

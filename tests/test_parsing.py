@@ -60,6 +60,36 @@ def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--loss abl", "--loss abl moves boundaries"),
+        ("--loss 2*abl", "--loss abl moves boundaries"),
+        ("--focal_gamma 1", "--focal_gamma is for the loss focal"),
+        ("--loss dice --ohem_threshold 0.5", "--ohem_threshold is for the loss ohem"),
+        ("--ohem_fraction 0.5", "--ohem_fraction is for the loss ohem"),
+        ("--tversky_alpha 0.5", "--tversky_alpha is for the loss tversky"),
+        ("--tversky_beta 0.5", "--tversky_beta is for the loss tversky"),
+        ("--loss ce+tversky --tversky_alpha 0 --tversky_beta 0", "would always be 0"),
+    ],
+)
+def test_losses_and_their_options_that_mean_nothing(words, message):
+    with pytest.raises(InputError) as error:
+        options.parse(words.split())
+    assert message in str(error.value)
+
+
+def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
+    for words in (
+        "--loss ce+abl",
+        "--loss ce+0.5*focal --focal_gamma 1",
+        "--loss ohem --ohem_threshold 0.5 --ohem_fraction 0.5",
+        "--loss tversky --tversky_alpha 0",
+        "--loss ce --focal_gamma 2 --ohem_threshold 0.7",
+    ):
+        options.parse(words.split())
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [(None, "missing.txt"), ("--loss 'ce\n", "an option file cannot be read"), ("--los ce\n", "--los")],
 )

@@ -1,7 +1,8 @@
 """Show what each augmentation does: one picture, a row for each, the same samples in every row, images beside their labels.
 
 Takes the options of a training with baseline.py and makes its batches as that does; the rows are the kinds of augmentation
-there are, the last one is what the options ask for together. --seed N shows the same again. For copy-paste, name classes with --copypaste.
+there are, the last one is what the options ask for together. --seed N shows the same again. For copy-paste, name classes with
+--copypaste.
 """
 
 import argparse
@@ -44,15 +45,8 @@ ROWS = {
     "cutmix": {"cutmix": True},
 }
 _TYPED = ("colorjitter_factor", "rotation", "copypaste")
-_MODES = (
-    "predict",
-    "resume",
-    "weights",
-    "override",
-    "replay",
-    "dry_run",
-    "overfit",
-)  # without a training that augments
+# No training that augments begins with these.
+_MODES = ("predict", "resume", "weights", "override", "replay", "dry_run", "overfit")
 _MIXERS = ("copyblob", "classmix", "cutmix")
 
 
