@@ -125,7 +125,17 @@ def test_canvases_are_the_half_with_the_smallest_share_of_the_classes():
         labels[index][0, :count] = PEDESTRIAN
     labels[4] = np.full((4, 5), ROAD)  # small, so that its one pixel is much
     labels[4][0, 0] = PEDESTRIAN
-    assert choose_canvases(Memory(labels).survey(), [PEDESTRIAN]) == [1, 3, 0]
+    chosen = choose_canvases(Memory(labels).survey(), [PEDESTRIAN], 0)
+    assert (sorted(chosen[:2]), chosen[2]) == ([1, 3], 0)
+
+
+def test_canvases_without_the_classes_are_from_everywhere():
+    labels = [street()] * 40
+    found = Memory(labels).survey()
+    chosen = choose_canvases(found, [PEDESTRIAN], 1)
+    assert len(set(chosen)) == 20
+    assert 5 <= sum(index < 20 for index in chosen) <= 15, "not the first half by file name"
+    assert choose_canvases(found, [PEDESTRIAN], 1) == chosen != choose_canvases(found, [PEDESTRIAN], 2)
 
 
 def test_a_bank_is_bounded_and_depends_on_its_seed_alone(monkeypatch):
