@@ -195,6 +195,7 @@ def diagnose(args, data, parts, trained):
             data.labels.names,
             trained.term_losses(),
             parts.training.criterion,
+            only_step=parts.plan.steps_of(0) == 1,
         )
     if distributed.is_main():
         print(paragraph, flush=True)
