@@ -5,6 +5,7 @@ with files and folders before torch is, which alone takes seconds.
 """
 
 import itertools
+import math
 import os
 import shlex
 import sys
@@ -124,17 +125,16 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     state, training, plan, began = keeper.state, parts.training, parts.plan, time.monotonic()
     epoch, first_step = state.epoch, state.step
     trained, validated, shown = parts.metrics(state.trained), None, []
+    num_steps = max(0, plan.steps_of(epoch) - first_step)  # 0 where only the validation was cut off
     num_train, num_val = plan.steps_of(epoch) * parts.step_size, len(data.split("val")) * plan.validates(epoch)
     bar, progress = runlog.progress_bar(
         num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val)
     )
     with bar:
         bar.update(first_step * parts.step_size)
-        batches = itertools.islice(
-            parts.train_batches.epoch(epoch, first_step), max(0, plan.steps_of(epoch) - first_step)
-        )
+        batches = itertools.islice(parts.train_batches.epoch(epoch, first_step), num_steps)
         train_epoch(training, batches, trained, epoch, after_each(keeper.after_step, trained, progress), first_step)
-    speed = (num_train - first_step * parts.step_size) / (time.monotonic() - began)
+    speed = num_steps * parts.step_size / (time.monotonic() - began) if num_steps else math.nan
     keeper.remember(trained)
 
     if plan.validates(epoch):
@@ -195,6 +195,7 @@ def diagnose(args, data, parts, trained):
             data.labels.names,
             trained.term_losses(),
             parts.training.criterion,
+            only_step=parts.plan.steps_of(0) == 1,
         )
     if distributed.is_main():
         print(paragraph, flush=True)

@@ -20,6 +20,15 @@ OUTPUT_STRIDES = {
 }
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
 LOSSES = ("ce", "weighted_ce", "focal", "ohem", "dice", "log_dice", "tversky", "lovasz", "abl")
+COPYPASTE_OBJECTS = 8  # the most on an image, where nobody says otherwise
+# Options of a single loss: which, and the default.
+OF_A_LOSS = {
+    "focal_gamma": ("focal", 2.0),
+    "ohem_threshold": ("ohem", 0.7),
+    "ohem_fraction": ("ohem", 0.0625),
+    "tversky_alpha": ("tversky", 0.3),
+    "tversky_beta": ("tversky", 0.7),
+}
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
 AUGMENTS = ("tutorial", "base", "hard", "mask", "style_noise", "style_clahe", "style_crop")
@@ -45,6 +54,18 @@ RESUMABLE = (
 )
 # What decides the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "aux", "dataset")
+
+
+LENGTHS = ("epochs", "steps", "time_budget")  # three ways to say how long a run is
+
+
+class Length(argparse.Action):
+    """One of `LENGTHS`: takes back the others that were typed before it, so that the last one counts, as with any option."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        for name in LENGTHS:
+            vars(namespace).pop(name, None)
+        setattr(namespace, self.dest, value)
 
 
 def build_parser():
@@ -223,7 +244,7 @@ def _add_data_options(add):
     add(
         "--copypaste_objects",
         type=int,
-        default=8,
+        default=COPYPASTE_OBJECTS,
         metavar="N",
         help="paste 1 to N objects on such an image (default: %(default)s)",
     )
@@ -306,12 +327,24 @@ def _add_training_options(add):
         metavar="N",
         help="images at a time, over all devices (default: %(default)s)",
     )
-    add("--epochs", type=int, default=200, metavar="N", help="passes over the training images (default: %(default)s)")
     add(
-        "--steps", type=int, metavar="N", help="length of the run in steps instead of epochs; the last epoch may be cut"
+        "--epochs",
+        action=Length,
+        type=int,
+        default=200,
+        metavar="N",
+        help="passes over the training images (default: %(default)s); the last of --epochs, --steps and --time_budget counts",
+    )
+    add(
+        "--steps",
+        action=Length,
+        type=int,
+        metavar="N",
+        help="length of the run in steps instead of epochs; the last epoch may be cut",
     )
     add(
         "--time_budget",
+        action=Length,
         type=float,
         metavar="MINUTES",
         help="length of the run in minutes: measures first, then fixes --steps so that the last validation ends in time",
@@ -352,23 +385,41 @@ def _add_training_options(add):
         metavar="S",
         help="for ce and weighted_ce: share of the target spread over all classes (default: %(default)s)",
     )
-    add("--focal_gamma", type=float, default=2.0, metavar="G", help="exponent of the focal loss (default: %(default)s)")
+    add(
+        "--focal_gamma",
+        type=float,
+        default=OF_A_LOSS["focal_gamma"][1],
+        metavar="G",
+        help="exponent of the focal loss (default: %(default)s)",
+    )
     add(
         "--ohem_threshold",
         type=float,
-        default=0.7,
+        default=OF_A_LOSS["ohem_threshold"][1],
         metavar="P",
         help="hard pixels have less probability of their class (default: %(default)s)",
     )
     add(
         "--ohem_fraction",
         type=float,
-        default=0.0625,
+        default=OF_A_LOSS["ohem_fraction"][1],
         metavar="F",
         help="at least this share of an image's pixels is hard (default: %(default)s)",
     )
-    add("--tversky_alpha", type=float, default=0.3, metavar="A", help="cost of false positives (default: %(default)s)")
-    add("--tversky_beta", type=float, default=0.7, metavar="B", help="cost of false negatives (default: %(default)s)")
+    add(
+        "--tversky_alpha",
+        type=float,
+        default=OF_A_LOSS["tversky_alpha"][1],
+        metavar="A",
+        help="cost of false positives (default: %(default)s)",
+    )
+    add(
+        "--tversky_beta",
+        type=float,
+        default=OF_A_LOSS["tversky_beta"][1],
+        metavar="B",
+        help="cost of false negatives (default: %(default)s)",
+    )
 
 
 _GROUPS = {
@@ -404,6 +455,8 @@ def parse(argv=None, stored=None):
     kept = {name: value for name, value in (stored or {}).items() if name in actions and name not in PER_COMMAND}
     for name, value in kept.items():
         check_stored(actions[name], value)
+    if typed.get("optimizer", kept.get("optimizer")) != kept.get("optimizer"):  # settled for the other one
+        kept = {name: value for name, value in kept.items() if name not in ("lr_init", "lr_weight_decay")}
     args = argparse.Namespace(**({name: action.default for name, action in actions.items()} | kept | typed))
     check_length(args, typed, kept)
     if "steps" in typed:
@@ -414,20 +467,17 @@ def parse(argv=None, stored=None):
 
 
 def check_length(args, typed, kept):
-    """Refuse more than one length of a run, and another kind than it has had so far.
+    """Refuse another kind of length than a run has had so far.
 
     Args:
         args: Namespace of all options.
         typed, kept: dicts of the options that were typed, and of those that the run has.
 
     Raises:
-        InputError: names the options that contradict each other.
+        InputError: names the option and what to change instead.
     """
-    lengths = [f"--{name}" for name in ("epochs", "steps", "time_budget") if name in typed]
     if args.predict:
         return
-    if len(lengths) > 1:
-        raise InputError(f"{' and '.join(lengths)}: each says how long the run is; keep one of them")
     if "epochs" in typed and kept.get("steps"):
         raise InputError(f"--epochs {args.epochs}: the run's length is --steps {kept['steps']}; change that instead")
     if kept and "time_budget" in typed and args.time_budget != kept.get("time_budget"):
@@ -578,7 +628,25 @@ _NUMBERS = {
     "skip_nonfinite": (lambda x: x >= 0, "0 or more"),
 }
 
+
+def _without_its_loss(name, loss, default):
+    """An entry of `_REFUSED`: an option that nothing looks at."""
+    return (
+        lambda a: getattr(a, name) != default and not _has_loss(a, loss) and not a.predict,
+        f"--{name} is for the loss {loss}: add it to --loss, or leave --{name} out",
+    )
+
+
 _REFUSED = (
+    *(_without_its_loss(name, *about) for name, about in OF_A_LOSS.items()),
+    (
+        lambda a: list(weighted_sum(a.loss)) == ["abl"],
+        "--loss abl moves boundaries that another loss has to make first: write a sum such as ce+lovasz+abl",
+    ),
+    (
+        lambda a: _has_loss(a, "tversky") and a.tversky_alpha == a.tversky_beta == 0,
+        "--tversky_alpha 0 --tversky_beta 0: the loss would always be 0; raise one of them",
+    ),
     (
         lambda a: (a.cutmix or a.classmix or a.copyblob) and a.batch_size * a.accumulate < 2 and not a.predict,
         "--cutmix, --classmix and --copyblob mix the images of a batch: raise --batch_size to 2 or more, or leave them out",
@@ -606,6 +674,10 @@ _REFUSED = (
     (
         lambda a: a.blob_rules is not None and not (a.copyblob or a.copypaste),
         "--blob_rules says where --copyblob and --copypaste put things: add one of them, or leave it out",
+    ),
+    (
+        lambda a: a.copypaste_objects != COPYPASTE_OBJECTS and not (a.copypaste or a.predict),
+        "--copypaste_objects says how many objects --copypaste pastes: add it, or leave --copypaste_objects out",
     ),
     (lambda a: a.blob_foot and not a.copyblob, "--blob_foot says how --copyblob places blobs: add --copyblob"),
     (

@@ -50,7 +50,20 @@ def prepare(argv):
         options.check(args)  # --resume of a run that is not there starts it
         args.class_weights = class_weights.written_out(args.class_weights)
     check_run_folder(args, run)
+    data = open_data(args)
+    splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
+    return args, data, {split: survey(data, split) for split in splits}, run
 
+
+def open_data(args):
+    """The data set as the options want it; what they leave open is filled in by `settle`.
+
+    Returns:
+        Dataset
+
+    Raises:
+        InputError: data that cannot be used, or that lack what an option names.
+    """
     root = args.dataset_path or f"./{args.dataset}"
     if args.input:
         data = without_files(args.dataset, root)
@@ -63,8 +76,7 @@ def prepare(argv):
     if args.overfit:
         few = data.split("train")[: args.overfit]
         data = replace(data, splits={"train": few, "val": few})
-    splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
-    return args, data, {split: survey(data, split) for split in splits}, run
+    return data
 
 
 def checkpoint_options(path):

@@ -243,6 +243,7 @@ def restore(args, parts, run):
             "--override goes on with them"
         )
     start = stored["epoch"] + 1
+    refuse_shorter(args, parts.plan, start * parts.plan.steps_per_epoch + stored["step"])
     place = start * 10**9 + stored["step"]
     if distributed.agree(place) != place:
         raise InputError(
@@ -261,6 +262,25 @@ def restore(args, parts, run):
     )
     state.best_miou = restore_best(args, run, state, parts.plan)
     return state
+
+
+def refuse_shorter(args, plan, done):
+    """Refuse a length that a run has passed already.
+
+    Args:
+        args: the options, `epochs` and `steps` as they are now.
+        plan: learning.plan.Plan of them.
+        done: steps that the run has taken.
+
+    Raises:
+        InputError: names the option and what the run has taken.
+    """
+    if done <= plan.total_steps:
+        return
+    if args.steps:
+        raise InputError(f"--steps {args.steps}: the run has taken {done} already; name at least as many")
+    begun = -(-done // plan.steps_per_epoch)
+    raise InputError(f"--epochs {args.epochs}: the run has begun its {begun} already; name at least as many")
 
 
 def begin(args, parts):

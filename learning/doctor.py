@@ -27,7 +27,7 @@ MARGIN = 0.02  # how far, relatively, a loss should be below that of the best co
 NAMED, LINES, WIDTH = 3, 6, 130
 
 
-def examine(model, initial, images, confusion, names, losses, criterion):
+def examine(model, initial, images, confusion, names, losses, criterion, only_step=False):
     """What looks sick after an epoch of training, as a paragraph to print.
 
     To be called before the gradients of the last step are cleared, under the autocast of the run.
@@ -40,6 +40,7 @@ def examine(model, initial, images, confusion, names, losses, criterion):
         names: str (C,), the classes.
         losses: float (T,), the mean of each term of the epoch's training loss.
         criterion: `learning.losses.Criterion`.
+        only_step: whether the epoch had a single step.
 
     Returns:
         str: at most `LINES` lines of `WIDTH` characters.
@@ -48,7 +49,7 @@ def examine(model, initial, images, confusion, names, losses, criterion):
     findings = [
         *loss_does_not_fall(losses, confusion.sum(1).to(images.device), criterion),
         *sick_layers(model, images),
-        *untrained(model, initial),
+        *untrained(model, initial, only_step),
         *never_predicted(confusion, names),
     ]
     if not findings:
@@ -62,12 +63,13 @@ def examine(model, initial, images, confusion, names, losses, criterion):
     return "doctor: " + "\n        ".join(lines[:LINES])
 
 
-def untrained(model, initial):
+def untrained(model, initial, only_step=False):
     """Weights that the training does not reach: without a gradient, with one of exactly zero, or where they began.
 
     Gradients are those of the last step; where all are cleared or zero, only the movement is looked at. No findings are
     frozen weights, an auxiliary head (aux...) that is off as a whole, and what stands beside a `weight` that learns and has
-    no effect, such as the bias before a norm.
+    no effect, such as the bias before a norm. After the only step, exact zeros are none either where a weight has just left
+    zero (as with --zero_init): what lies behind it learns from the next step on.
 
     Arguments are those of `examine`. Returns a list of str.
     """
@@ -85,7 +87,12 @@ def untrained(model, initial):
     findings = []
     if unused := [name for name in silent if gradients[name] is None]:
         findings.append(f"no gradient at all for {_listed(unused)}: the loss does not depend on it; use or remove it")
-    if zero := [f"{n}{'' if weights[n].any() else ' (all 0)'}" for n in silent if gradients[n] is not None]:
+    opened = only_step and any(
+        name.endswith(".weight") and name in initial and not initial[name].any() and name not in still
+        for name in weights
+    )
+    zero = [f"{n}{'' if weights[n].any() else ' (all 0)'}" for n in silent if gradients[n] is not None]
+    if zero and not opened:
         zero.sort(key=lambda words: not words.endswith("(all 0)"))  # those are to blame
         advice = "start layers that stand at zero from random weights, and look for a dead one behind them"
         findings.append(f"the gradient is exactly 0 for {_listed(zero)}: {advice}")

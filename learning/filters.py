@@ -128,7 +128,8 @@ def clahe(image, limit):
     total = counts.sum(1, keepdim=True)
     clipped = torch.minimum(counts, (limit * total / 256).floor().clamp(min=1))
     clipped += (total - clipped.sum(1, keepdim=True)) / 256
-    mapping = (clipped.cumsum(1) * (255 / total.clamp(min=1))).flatten()
+    up_to = torch.ones(256, 256, device=device).triu()  # a cumsum of floats is not deterministic on CUDA
+    mapping = (clipped @ up_to * (255 / total.clamp(min=1))).flatten()
 
     def mapped(rows, columns):
         index = ((rows[:, None] * TILES + columns) * 256 + level).flatten()

@@ -80,7 +80,8 @@ def build_bank(pixels, survey, classes, labels, seed):
         survey: learning.datasets.survey.Survey of them.
         classes: list of train ids.
         labels: helpers.labels.LabelTable.
-        seed: of the order in which images are visited, and of the pixels that are remembered of each canvas.
+        seed: of the order in which images are visited, of the choice between equal canvases, and of the pixels that are
+            remembered of each.
 
     Returns:
         Bank
@@ -104,7 +105,7 @@ def build_bank(pixels, survey, classes, labels, seed):
                 f"copy-paste: the training images show no whole object of {labels.names[train_id]} of at least "
                 f"{100 * MIN_AREA:g} % of an image; leave the class out"
             )
-    chosen = choose_canvases(survey, classes)
+    chosen = choose_canvases(survey, classes, seed)
     canvases = {
         index: look_at(pixels.label(index).cpu().numpy(), keyed.generator(seed, keyed.OBJECTS, 1, index))
         for index in tqdm(chosen, desc="looking at canvases", unit="img", delay=1, leave=False, disable=None)
@@ -112,11 +113,15 @@ def build_bank(pixels, survey, classes, labels, seed):
     return Bank(objects, canvases)
 
 
-def choose_canvases(survey, classes):
-    """list of int: the half of the images with the smallest share of these classes, in the order of the share, then the index."""
+def choose_canvases(survey, classes, seed):
+    """list of int: the half of the images with the smallest share of these classes, smallest first.
+
+    Between equal shares a keyed order decides: where most images show none of the classes, canvases come from all recordings.
+    """
     area = survey.sizes.prod(1)
     share = survey.pixels[:, classes].sum(1) / area
-    return np.argsort(share, kind="stable")[: (len(share) + 1) // 2].tolist()
+    ties = keyed.generator(seed, keyed.OBJECTS, 2).permutation(len(share))
+    return np.lexsort((ties, share))[: (len(share) + 1) // 2].tolist()
 
 
 def look_at(label, rng):

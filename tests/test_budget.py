@@ -79,7 +79,7 @@ def test_the_average_is_what_is_validated_and_kept(whole):
 
 # 4 steps and 2 validation batches an epoch: in the first epoch and again after the last step; in the last validation
 @pytest.mark.parametrize("stops", [(2, 12), pytest.param((13, 2), marks=pytest.mark.slow)])
-def test_stopped_and_continued_it_is_the_same_run(whole, data, tmp_path, monkeypatch, stops):
+def test_stopped_and_continued_it_is_the_same_run(whole, data, tmp_path, monkeypatch, capsys, stops):
     run = tmp_path / "run"
     StopAt(monkeypatch, stops[0])
     assert train(run, data, "--steps", 10, *EVERYTHING) == 143
@@ -89,6 +89,12 @@ def test_stopped_and_continued_it_is_the_same_run(whole, data, tmp_path, monkeyp
     assert resume(run) == 0
     assert same_end(run, whole)
     assert same_weights(last(run)["average"], last(whole)["average"])
+    with open(run / "log_time.csv") as file:
+        speeds = [row["images/s"] for row in csv.DictReader(file)]
+    assert speeds[-1] == "nan", "no step was left for the last program"
+    for length, answer in (("--steps", "--steps 9: the run has taken 10 already"), ("--epochs", "length is --steps")):
+        assert resume(run, length, 9) == 2
+        assert answer in capsys.readouterr().err
 
 
 def test_a_cut_epoch_is_finished_when_the_run_is_made_longer(whole, data, tmp_path):
@@ -235,8 +241,6 @@ def test_a_stop_before_the_first_validation(data, tmp_path, monkeypatch, capsys)
     [
         (("--steps", "0"), ("--steps 0", "at least 1")),
         (("--time_budget", "0"), ("--time_budget", "minutes above 0")),
-        (("--steps", "5", "--epochs", "2"), ("--epochs and --steps", "keep one")),
-        (("--time_budget", "5", "--steps", "2"), ("--steps and --time_budget", "keep one")),
         (("--time_budget", "5", "--dry_run"), ("--dry_run", "leave out --time_budget")),
         (("--ema", "1"), ("--ema 1", "below 1")),
         (("--validate_every", "0"), ("--validate_every 0",)),

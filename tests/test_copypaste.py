@@ -14,7 +14,8 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CAMVID, CITYSCAPES, VOID
 from learning import copypaste, keyed, objects
 from learning.copypaste import CopyPaste, Paste, draw_pastes, grounds_of, paste, turn
-from learning.datasets import open_dataset
+from learning.datasets import add_training_images, open_dataset
+from learning.datasets.holdout import select
 from learning.datasets.survey import Survey, survey
 from learning.loaders import Feed, TrainBatches
 from learning.objects import Bank, Object, build_bank, choose_canvases, cut_out
@@ -124,7 +125,17 @@ def test_canvases_are_the_half_with_the_smallest_share_of_the_classes():
         labels[index][0, :count] = PEDESTRIAN
     labels[4] = np.full((4, 5), ROAD)  # small, so that its one pixel is much
     labels[4][0, 0] = PEDESTRIAN
-    assert choose_canvases(Memory(labels).survey(), [PEDESTRIAN]) == [1, 3, 0]
+    chosen = choose_canvases(Memory(labels).survey(), [PEDESTRIAN], 0)
+    assert (sorted(chosen[:2]), chosen[2]) == ([1, 3], 0)
+
+
+def test_canvases_without_the_classes_are_from_everywhere():
+    labels = [street()] * 40
+    found = Memory(labels).survey()
+    chosen = choose_canvases(found, [PEDESTRIAN], 1)
+    assert len(set(chosen)) == 20
+    assert 5 <= sum(index < 20 for index in chosen) <= 15, "not the first half by file name"
+    assert choose_canvases(found, [PEDESTRIAN], 1) == chosen != choose_canvases(found, [PEDESTRIAN], 2)
 
 
 def test_a_bank_is_bounded_and_depends_on_its_seed_alone(monkeypatch):
@@ -351,9 +362,10 @@ def test_a_run_trains_with_every_mixer_and_says_what_is_pasted(tmp_path, capsys)
         (("--overfit", "2", "--copypaste", "Car"), ("--overfit", "--copypaste")),
         (("--overfit", "2", "--classmix"), ("--overfit", "--classmix")),
         (("--batch_size", "1", "--classmix"), ("--classmix", "--batch_size")),
-        (("--copyblob", "--blob_rules", "Road: Tram"), ("blob rules", "'Tram'", "Sky, Building, Pole")),
+        (("--copyblob", "--blob_rules", "Road: Tram"), ("--blob_rules: ", "'Tram'", "Sky, Building, Pole")),
         (("--copyblob", "--blob_rules", "Road"), ("--blob_rules", "'Road'", "road: bus, train")),
         (("--blob_rules", "Road: Car"), ("--blob_rules", "--copyblob", "--copypaste")),
+        (("--copypaste_objects", "3"), ("--copypaste_objects", "add it")),
         (("--blob_foot",), ("--blob_foot", "--copyblob")),
     ],
 )
@@ -418,7 +430,19 @@ def test_nothing_comes_from_images_that_are_held_out(tmp_path, capsys):
     made = open_dataset("camvid", output).split("train")
     assert len(made) == 6
     assert all(read_image(sample.image)[0].max() == 0 for sample in made)
+    assert json.loads((output / "copypaste.json").read_text())["sources"] == ["A_1", "A_2"]
+    held_out = select(open_dataset("camvid", tmp_path / "data"), "train", "B")
+    assert len(add_training_images(held_out, [str(output)]).split("train")) == 2 + 6
     assert make("camvid", tmp_path / "data", tmp_path / "all", "--classes", "Pedestrian", "--num", 6) == 0
+    with pytest.raises(InputError, match=r"may show parts of the validation image .*B_1\.png.*--holdout"):
+        add_training_images(held_out, [str(tmp_path / "all")])
+    # Pasting again on what was pasted does not forget where it is from.
+    assert make("camvid", tmp_path / "all", tmp_path / "twice", "--classes", "Pedestrian", "--num", 1) == 0
+    with pytest.raises(InputError, match=r"validation image .*B_1"):
+        add_training_images(held_out, [str(tmp_path / "twice")])
+    (output / "copypaste.json").write_text('{"canvases": {}}')
+    with pytest.raises(InputError, match="make the folder anew"):
+        add_training_images(held_out, [str(output)])
     assert any(read_image(one.image)[0].max() == 255 for one in open_dataset("camvid", tmp_path / "all").split("train"))
 
 

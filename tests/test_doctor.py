@@ -112,6 +112,16 @@ def test_one_layer_of_zeros_learns():
     assert doctor.untrained(model, initial) == []
 
 
+def test_what_lies_behind_a_gate_that_began_at_zero_learns_from_the_second_step_on():
+    gate = nn.BatchNorm2d(8)
+    nn.init.zeros_(gate.weight)  # as --zero_init: the gradient before it is 0 until it has moved
+    model, initial, _ = trained(small(nn.Conv2d(8, 8, 3, padding=1), gate), steps=1)
+    assert doctor.untrained(model, initial, only_step=True) == []
+    assert "the gradient is exactly 0 for 0.weight" in only(doctor.untrained(model, initial))
+    model[4].weight.data = initial["4.weight"].clone()  # a gate that stays shut is a finding
+    assert "the gradient is exactly 0 for" in " ".join(doctor.untrained(model, initial, only_step=True))
+
+
 def test_a_layer_that_is_never_used():
     model = small()
     model.extra = nn.Conv2d(8, 8, 3)

@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from learning import keyed
 from learning.augment import View, colour_map, finish, stack, view_sample
+from learning.compute import set_determinism
 from learning.filters import TILES, clahe, grid, noise, sharpen
 from learning.views import EFFECTS, SETS, Augmentation, draw_view
 
@@ -177,3 +178,19 @@ def test_a_batch_is_its_images_one_by_one(name):
         assert torch.allclose(together[index], recolour(seen[index][None], view)[0], rtol=0, atol=1e-5)
     assert together.min() >= -1e-5
     assert together.max() <= 1 + 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA has operations that refuse to be deterministic")
+@pytest.mark.parametrize("name", list(SETS))
+def test_on_a_gpu_every_set_is_deterministic_and_close_to_the_cpu(name):
+    images = images_of(12, 5, (60, 80))
+    chosen = Augmentation((60, 80), (60, 80), **SETS[name])
+    views = [draw_view(keyed.generator(6, keyed.VIEW, 0, index), (60, 80), chosen) for index in range(12)]
+    set_determinism(True)
+    try:
+        first, again = (finish(images.cuda(), None, views, MEAN, STD)[0].cpu() for _ in range(2))
+    finally:
+        set_determinism(False)
+    assert torch.equal(first, again)
+    close = torch.isclose(first, finish(images, None, views, MEAN, STD)[0], rtol=0, atol=1e-3)
+    assert close.float().mean() > 0.99, "a rounded luma may fall on the other side"

@@ -18,6 +18,78 @@ def test_an_option_file_stands_for_its_words(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("--time_budget 8", "--steps 3", (200, 3, None)),
+        ("--steps 3", "--time_budget 4", (200, None, 4.0)),
+        ("--steps 3", "--epochs 5", (5, None, None)),
+        ("--epochs 5 --steps 3", "--epochs 6", (6, None, None)),
+    ],
+)
+def test_of_the_lengths_of_a_run_the_last_one_counts(tmp_path, first, last, expected):
+    recipe = tmp_path / "recipe.txt"
+    recipe.write_text(first)
+    args, typed = options.parse([f"@{recipe}", *last.split()])
+    assert (args.epochs, args.steps, args.time_budget) == expected
+    assert typed == {last.split()[0].removeprefix("--")}
+
+
+def test_what_a_run_has_settled_stands_unless_another_length_is_typed_last():
+    stored = {"epochs": 3, "steps": 10, "time_budget": 5.0}
+    for words, expected in (
+        ((), (3, 10, 5.0)),
+        (("--steps", "9", "--time_budget", "5"), (3, 10, 5.0)),
+        (("--time_budget", "5", "--steps", "12"), (3, 12, None)),
+    ):
+        args, _ = options.parse(["--resume", *words], stored)
+        assert (args.epochs, args.steps, args.time_budget) == expected
+    with pytest.raises(InputError, match="the run's length is --steps 10"):
+        options.parse(["--resume", "--steps", "12", "--epochs", "4"], stored)
+
+
+def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
+    stored = {"optimizer": "sgd", "lr_init": 0.01, "lr_weight_decay": 1e-4}
+    for words, expected in (
+        (("--optimizer", "adamw"), (None, None)),
+        (("--optimizer", "adamw", "--lr_init", "0.002"), (0.002, None)),
+        (("--optimizer", "sgd"), (0.01, 1e-4)),
+        ((), (0.01, 1e-4)),
+    ):
+        args, _ = options.parse(["--resume", "--override", *words], stored)
+        assert (args.lr_init, args.lr_weight_decay) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--loss abl", "--loss abl moves boundaries"),
+        ("--loss 2*abl", "--loss abl moves boundaries"),
+        ("--focal_gamma 1", "--focal_gamma is for the loss focal"),
+        ("--loss dice --ohem_threshold 0.5", "--ohem_threshold is for the loss ohem"),
+        ("--ohem_fraction 0.5", "--ohem_fraction is for the loss ohem"),
+        ("--tversky_alpha 0.5", "--tversky_alpha is for the loss tversky"),
+        ("--tversky_beta 0.5", "--tversky_beta is for the loss tversky"),
+        ("--loss ce+tversky --tversky_alpha 0 --tversky_beta 0", "would always be 0"),
+    ],
+)
+def test_losses_and_their_options_that_mean_nothing(words, message):
+    with pytest.raises(InputError) as error:
+        options.parse(words.split())
+    assert message in str(error.value)
+
+
+def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
+    for words in (
+        "--loss ce+abl",
+        "--loss ce+0.5*focal --focal_gamma 1",
+        "--loss ohem --ohem_threshold 0.5 --ohem_fraction 0.5",
+        "--loss tversky --tversky_alpha 0",
+        "--loss ce --focal_gamma 2 --ohem_threshold 0.7",
+    ):
+        options.parse(words.split())
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [(None, "missing.txt"), ("--loss 'ce\n", "an option file cannot be read"), ("--los ce\n", "--los")],
 )

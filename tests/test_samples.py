@@ -102,6 +102,10 @@ def test_the_same_seed_draws_the_same_picture_and_foreign_files_stay(data, tmp_p
         (("--no_such_option",), ("--no_such_option",)),
         (("--copypaste", "Tram"), ("'Tram'", "Sky, Building")),
         (("--batch_size", "1", "--cutmix"), ("--cutmix", "--batch_size")),
+        (("--extra_data", "nowhere"), ("nowhere", "no camvid data set")),
+        (("--overfit", "2"), ("--overfit", "leave it out")),
+        (("--resume",), ("--resume", "leave it out")),
+        (("--predict", "--weights", "x.pth.tar"), ("--predict", "leave it out")),
     ],
 )
 def test_mistakes(data, tmp_path, capsys, monkeypatch, words, expected):

@@ -26,11 +26,12 @@ from helpers.parsing import Parser
 from helpers.plots import pair_sheet
 from helpers.runlog import write_text
 from learning.datasets import DATASETS, open_dataset
+from learning.datasets.extra import RECORD, read_sources
 from learning.datasets.holdout import TRAIN_ON, select
 from learning.datasets.survey import survey
 
 _PROGRAM = "python -m tools.copypaste"
-_RECORD, _PICTURE = "copypaste.json", "copypaste.png"
+_PICTURE = "copypaste.png"
 _SHOWN = 4  # new images of each class in the picture
 
 
@@ -47,6 +48,7 @@ def main(argv=None):
     rules = prepare.blob_rules(options, data)
     output = Path(options.output).resolve()
     _check_output(output, Path(data.root).resolve(), options.force)
+    older = read_sources(data.root)  # of a folder that this program has made
     found = survey(data, "train")
 
     from learning.cache import Files  # and torch
@@ -68,8 +70,9 @@ def main(argv=None):
                 name: pair for name, *pair in zip(data.labels.names, before.tolist(), after.tolist(), strict=True)
             },
             "canvases": {one.name: one.canvas for one in made},
+            "sources": sorted(older | sources(bank, data.split("train"))),
         }
-        write_text(partial / _RECORD, json.dumps(record, indent=1))
+        write_text(partial / RECORD, json.dumps(record, indent=1))
         rows = {data.labels.names[c]: [one.shown for one in made if one.train_id == c and one.shown] for c in classes}
         pair_sheet(rows, data.labels).savefig(partial / _PICTURE)
         if output.exists():
@@ -118,13 +121,24 @@ def _check_output(output, root, force):
     if output == root or output in root.parents:
         raise InputError(f"--output {output} holds the data set itself; name another folder")
     if output.is_dir() and any(output.iterdir()):
-        if not (output / _RECORD).is_file():
+        if not (output / RECORD).is_file():
             raise InputError(f"--output {output} is not empty and not made by {_PROGRAM}; name another folder")
         if not force:
             raise InputError(f"--output {output} holds images made before; name another folder, or add --force")
     parent = next(folder for folder in output.parents if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"--output {output}: {parent} cannot be written to; name another folder")
+
+
+def sources(bank, samples):
+    """set of str: names of the images that new ones may show parts of, whether or not the dice fall so.
+
+    Args:
+        bank: learning.objects.Bank.
+        samples: tuple of Sample, by the index that the bank knows them by.
+    """
+    cut = {one.image for objects in bank.objects.values() for one in objects}
+    return {samples[index].name for index in cut | set(bank.canvases)}
 
 
 @dataclass(frozen=True)

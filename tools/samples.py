@@ -1,7 +1,8 @@
 """Show what each augmentation does: one picture, a row for each, the same samples in every row, images beside their labels.
 
-Takes every option of baseline.py and makes its batches as the training does; the rows are the kinds of augmentation there are,
-the last one is what the options ask for together. --seed N shows the same again. For copy-paste, name classes with --copypaste.
+Takes the options of a training with baseline.py and makes its batches as that does; the rows are the kinds of augmentation
+there are, the last one is what the options ask for together. --seed N shows the same again. For copy-paste, name classes with
+--copypaste.
 """
 
 import argparse
@@ -18,8 +19,6 @@ import prepare
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.plots import pair_sheet
-from learning.datasets import open_dataset
-from learning.datasets.holdout import select
 from learning.datasets.survey import survey
 
 _PROGRAM = "python -m tools.samples"
@@ -46,6 +45,8 @@ ROWS = {
     "cutmix": {"cutmix": True},
 }
 _TYPED = ("colorjitter_factor", "rotation", "copypaste")
+# No training that augments begins with these.
+_MODES = ("predict", "resume", "weights", "override", "replay", "dry_run", "overfit")
 _MIXERS = ("copyblob", "classmix", "cutmix")
 
 
@@ -57,11 +58,11 @@ def main(argv=None):
     """
     own, words = _parse(argv)
     args, _ = options.parse(words)
+    if modes := [f"--{name}" for name in _MODES if getattr(args, name)]:
+        raise InputError(f"{modes[0]} is not for this picture, which shows how a new training augments: leave it out")
     output = Path(own.output)
     _refuse_foreign(output, own.force)
-    data = select(open_dataset(args.dataset, args.dataset_path or f"./{args.dataset}"), args.train_on, args.holdout)
-    prepare.settle(args, data)
-    prepare.check_classes(args, data)
+    data = prepare.open_data(args)
     rows = draw_rows(args, data, survey(data, "train"), own.num)
     pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
     left_out = [name for name in ROWS if name not in rows]

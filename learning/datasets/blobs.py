@@ -46,6 +46,6 @@ def rule_ids(rules, labels):
     """
     pairs = []
     for ground, blobs in rules.items():
-        ground_id, *blob_ids = labels.train_ids((ground, *blobs), "blob rules")
+        ground_id, *blob_ids = labels.train_ids((ground, *blobs), "--blob_rules")
         pairs += [(blob_id, ground_id) for blob_id in blob_ids]
     return pairs

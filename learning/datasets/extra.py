@@ -1,4 +1,4 @@
-"""More training images from other folders, such as those with pseudo labels."""
+"""More training images from other folders, such as those with pseudo labels or pasted objects."""
 
 import json
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 from helpers.errors import InputError
 
 PROVENANCE = "pseudo_labels.json"  # in a folder whose labels a network has made: which, and how
+RECORD = "copypaste.json"  # in a folder of images with pasted objects: from which images these and the objects are
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,27 @@ def read_provenance(folder):
     raise InputError(f"{path} is damaged ({reason}); make the folder anew with tools.pseudo_label")
 
 
+def read_sources(folder):
+    """frozenset of str: names of the images that those of a folder were pasted together from; empty where none were.
+
+    Raises:
+        InputError: the record of tools.copypaste is damaged, or from before it named these images.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        return frozenset()
+    try:
+        sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
+        if isinstance(sources, list) and all(isinstance(name, str) for name in sources):
+            return frozenset(sources)
+        reason = "sources are no list of names"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise InputError(
+        f"{path} does not say which images were pasted together ({reason}); make the folder anew with tools.copypaste"
+    )
+
+
 def with_extra(dataset, folders, open_dataset):
     """A data set whose training images are followed by those of other folders.
 
@@ -55,8 +77,8 @@ def with_extra(dataset, folders, open_dataset):
         Dataset
 
     Raises:
-        InputError: a folder that holds another data set, no training images, labels of another kind, or an image whose name is
-            that of a validation image.
+        InputError: a folder that holds another data set, no training images, labels of another kind, an image whose name is that
+            of a validation image, or images with parts of one.
     """
     for folder in folders:
         provenance = read_provenance(folder)
@@ -78,6 +100,11 @@ def with_extra(dataset, folders, open_dataset):
                     f"--extra_data {folder} has the validation image {scored[sample.name].image}, which would then say "
                     "nothing; remove it"
                 )
+        if pasted := sorted(read_sources(folder) & set(scored)):
+            raise InputError(
+                f"--extra_data {folder} may show parts of the validation image {scored[pasted[0]].image}, which would then "
+                "say nothing; make it anew with the --train_on and --holdout of this run"
+            )
         extra = Extra(other.root.resolve(), len(samples), provenance.get("round", 0))
         splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
         dataset = replace(dataset, splits=splits, extra=(*dataset.extra, extra))

@@ -153,7 +153,7 @@ def convert(module, norm):
     """Replace every BatchNorm2d inside `module`, in place.
 
     A norm with an activation of its own takes the next child along when that is a ReLU; in a residual block of
-    `deeplab.Bottleneck` every norm has its own. The names of the children, and so of the weights, stay.
+    `resnet.Residual` every norm has its own. The names of the children, and so of the weights, stay.
 
     Args:
         norm: a key of `NORMS`.

@@ -12,12 +12,26 @@ from learning.models.blocks import Block
 
 
 class Residual(Block):
-    """What is added to the block's own input. A subclass says in `residual(x)` what, and in `last_norm` how it ends."""
+    """What a subclass adds to the block's own input: `add_layers` makes it, `residual(x)` computes it, `last_norm` ends it."""
 
-    def __init__(self):
+    def __init__(
+        self,
+        inplanes,
+        planes,
+        stride=1,
+        downsample=None,
+        groups=1,
+        base_width=64,
+        dilation=1,
+        norm_layer=nn.BatchNorm2d,
+    ):
         super().__init__()
+        if (groups, base_width) != (1, 64):
+            raise ValueError("blocks of grouped or wide networks are not made here")
         # After the addition, so it follows no norm here and every norm leaves it alone.
         self.relu = nn.ReLU(inplace=True)
+        self.add_layers(inplanes, planes, stride, dilation, norm_layer)
+        self.downsample = downsample
 
     def compute(self, x):
         """x (B, inplanes, h, w) -> (B, expansion * planes, h / stride, w / stride)"""
@@ -34,24 +48,13 @@ class BasicBlock(Residual):
 
     expansion = 1
 
-    def __init__(
-        self,
-        inplanes,
-        planes,
-        stride=1,
-        downsample=None,
-        groups=1,
-        base_width=64,
-        dilation=1,
-        norm_layer=nn.BatchNorm2d,
-    ):
-        super().__init__()
-        self.conv1 = conv3x3(inplanes, planes, stride, groups, dilation)
+    def add_layers(self, inplanes, planes, stride, dilation, norm_layer):
+        """Those of `residual`, as for `Residual`."""
+        self.conv1 = conv3x3(inplanes, planes, stride, dilation=dilation)
         self.bn1 = norm_layer(planes)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(planes, planes, 1, groups, dilation)
+        self.conv2 = conv3x3(planes, planes, dilation=dilation)
         self.bn2 = norm_layer(planes)
-        self.downsample = downsample
 
     @property
     def last_norm(self):
@@ -68,28 +71,16 @@ class Bottleneck(Residual):
 
     expansion = 4
 
-    def __init__(
-        self,
-        inplanes,
-        planes,
-        stride=1,
-        downsample=None,
-        groups=1,
-        base_width=64,
-        dilation=1,
-        norm_layer=nn.BatchNorm2d,
-    ):
-        super().__init__()
-        width = int(planes * (base_width / 64.0)) * groups
-        self.conv1 = conv1x1(inplanes, width)
-        self.bn1 = norm_layer(width)
+    def add_layers(self, inplanes, planes, stride, dilation, norm_layer):
+        """Those of `residual`, as for `Residual`."""
+        self.conv1 = conv1x1(inplanes, planes)
+        self.bn1 = norm_layer(planes)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(width, width, stride, groups, dilation)
-        self.bn2 = norm_layer(width)
+        self.conv2 = conv3x3(planes, planes, stride, dilation=dilation)
+        self.bn2 = norm_layer(planes)
         self.relu2 = nn.ReLU(inplace=True)
-        self.conv3 = conv1x1(width, planes * self.expansion)
+        self.conv3 = conv1x1(planes, planes * self.expansion)
         self.bn3 = norm_layer(planes * self.expansion)
-        self.downsample = downsample
 
     @property
     def last_norm(self):
