@@ -16,7 +16,7 @@ from learning.datasets import open_dataset
 from learning.datasets.survey import survey
 from learning.models import build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
-from learning.predictor import load_run
+from learning.predictor import Predictor, load_run
 from tools import average
 
 
@@ -171,6 +171,23 @@ def test_the_average_is_a_run(tmp_path, run, data, capsys):
     again = checkpoint.load(output / "best_weights.pth.tar")["model_state_dict"]
     best = checkpoint.load(run / "best_weights.pth.tar")["model_state_dict"]
     assert all(torch.equal(again[name], best[name]) for name in best)
+
+
+def test_of_an_averaged_run_the_weights_that_were_validated_count(tmp_path, run):
+    """checkpoint.pth.tar of a run with --ema holds both, and every program takes the average."""
+    other = copied_run(run, tmp_path / "ema", ema=0.9)
+    state = checkpoint.load(run / "checkpoint.pth.tar")
+    averaged = {
+        name: value + 1 if value.is_floating_point() else value for name, value in state["model_state_dict"].items()
+    }
+    checkpoint.save(
+        state | {"average": {"updates": torch.tensor(4), "model_state_dict": averaged}}, other / "checkpoint.pth.tar"
+    )
+    model = Predictor(other / "checkpoint.pth.tar", "cpu").model
+    assert all(torch.equal(value, averaged[name]) for name, value in model.state_dict().items())
+    assert merge(other / "checkpoint.pth.tar", "--output", tmp_path / "mean", "--batches", 0) == 0
+    mean = checkpoint.load(tmp_path / "mean/best_weights.pth.tar")["model_state_dict"]
+    assert all(torch.equal(value, averaged[name]) for name, value in mean.items())
 
 
 def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data):
