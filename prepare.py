@@ -13,7 +13,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
-from learning.datasets import add_training_images, open_dataset, without_files
+from learning.datasets import add_training_images, holdout, open_dataset, without_files
 from learning.datasets.blobs import parse_rules, rule_ids
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
@@ -140,4 +140,4 @@ def blob_rules(args, data):
 
 def sees_val(args):
     """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
-    return args.train_on == "trainval" and not args.holdout
+    return holdout.sees_val(vars(args))

@@ -190,6 +190,27 @@ def test_of_an_averaged_run_the_weights_that_were_validated_count(tmp_path, run)
     assert all(torch.equal(value, averaged[name]) for name, value in mean.items())
 
 
+def test_the_average_has_seen_what_any_of_its_runs_has(tmp_path, run, capsys):
+    seen = copied_run(run, tmp_path / "seen", train_on="trainval")
+    held = copied_run(run, tmp_path / "held", holdout="tail")
+
+    def stored(*words):
+        assert merge(*words, "--output", tmp_path / "mean", "--batches", 0) == 0
+        found = json.loads((tmp_path / "mean/options.json").read_text())["options"]
+        return found["train_on"], found["holdout"]
+
+    assert stored(run, seen) == stored(seen, run) == ("trainval", None)
+    out = capsys.readouterr().out
+    line = f"note: {seen}/best_weights.pth.tar was trained on the validation images, too: a score on them says nothing"
+    assert out.splitlines().count(line) == 2
+    assert "hold out different images" not in out
+    assert stored(held, held) == ("train", "tail")
+    assert "note: " not in capsys.readouterr().out
+    # The one has seen what the other holds out; neither has seen the data set's own validation images.
+    assert stored(held, run) == ("train", None)
+    assert "one may have been trained on what another holds out" in capsys.readouterr().out
+
+
 def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data):
     """Two epochs of two batches: statistics of the first norm, by hand."""
     output = tmp_path / "mean"

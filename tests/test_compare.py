@@ -69,6 +69,15 @@ def test_options_that_differ_and_class_scores(made, capsys):
         assert shown["mean"][index] == f"{100 * found['mean_class_iou']:.1f}"
 
 
+def test_a_run_that_was_trained_on_the_validation_images_is_named(made, capsys):
+    dataset = open_dataset("camvid", made / "data")
+    make_run(made / "D", dataset, 3, train_on="trainval")
+    assert run("A", "D") == 0
+    assert "note: D was trained on the validation images, too" in capsys.readouterr().out
+    assert run("A", "B") == 0
+    assert "note: " not in capsys.readouterr().out
+
+
 def test_the_verdict_is_that_of_the_paired_bootstrap(made, capsys):
     assert run("A", "B", "--seed", 4, "--resamples", 300) == 0
     printed = capsys.readouterr().out

@@ -17,7 +17,7 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
-from learning.datasets.holdout import recording
+from learning.datasets.holdout import recording, remarks
 from tools.viewing import run as viewing
 
 _PROGRAM = "python -m tools.compare"
@@ -48,8 +48,10 @@ def main(argv=None):
         check_alike(names[0], counts[0], name, found)
     blocks = [recording(name) for name in counts[0].names] if args.blocks else None
     about = f"{len(counts[0].names)} {args.split} images of the {counts[0].dataset} data set"
+    notes = remarks(dict(zip(names, stored, strict=True))) if args.split == "val" else []
     parts = [
         "\n".join([about, *(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True))]),
+        *notes,
         options_table(names, stored, viewing.defaults()),
         class_table(names, counts),
         *judge(names, counts, args.resamples, args.seed, blocks),

@@ -9,7 +9,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
-from learning.datasets import add_training_images, open_as_stored
+from learning.datasets import add_training_images, holdout, open_as_stored
 
 _DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions}
 DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # what `open_data` reads
@@ -99,7 +99,7 @@ def open_training_data(source):
 
 
 def open_shared_data(all_options, split, path=None):
-    """The data set of several runs that show the same images in a split.
+    """The data set of several runs that show the same images in a split; says which of them were trained on it.
 
     Args:
         all_options: dict of where they are from -> dict of a run's options.
@@ -107,7 +107,7 @@ def open_shared_data(all_options, split, path=None):
         path: as for `open_data`.
 
     Returns:
-        (learning.datasets.base.Dataset, dict): the first run's, and those of its options by which it is found.
+        (learning.datasets.base.Dataset, dict): the first run's, and the options by which it is found.
 
     Raises:
         InputError: their class tables or images differ, or there is no such split.
@@ -124,6 +124,10 @@ def open_shared_data(all_options, split, path=None):
         if [sample.name for sample in other.split(split)] != images:
             raise InputError(f"{source} has other {split} images than {next(iter(all_options))}: they cannot vote")
     stored = next(iter(all_options.values()))
+    if any(map(holdout.sees_val, all_options.values())):  # whose folder this is, it has seen what any of them has
+        stored = stored | {"train_on": "trainval", "holdout": None}
+    if split == "val":
+        print("".join(f"{line}\n" for line in holdout.remarks(all_options)), end="", flush=True)
     found_by = {name: stored[name] for name in DATA_OPTIONS if stored.get(name) is not None}
     return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 
