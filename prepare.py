@@ -99,6 +99,10 @@ def check_run_folder(args, run):
         if not args.predict:
             advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
+    only_predicts = args.predict and (continues or not args.weights)
+    tool = None if args.dry_run or only_predicts else runlog.read_about(run.options).get("made by")
+    if tool:
+        raise InputError(f"{run.path} was made by {tool}, whose files would be replaced; name another --save_path")
 
 
 def settle(args, data):

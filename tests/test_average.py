@@ -230,6 +230,21 @@ def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data)
     assert torch.allclose(norm.running_mean, expected, atol=1e-5)
 
 
+def test_no_run_starts_in_the_folder_of_an_average(tmp_path, run, data, capsys):
+    output = tmp_path / "mean"
+    assert merge(run, "--output", output, "--batches", 0) == 0
+    before, weights = snapshot(output), output / "best_weights.pth.tar"
+    capsys.readouterr()
+    for words in ((), ("--resume",), ("--weights", run / "best_weights.pth.tar", "--predict")):
+        assert run_baseline("--save_path", output, "--dataset", "camvid", "--dataset_path", data, *words) == 2
+        err = capsys.readouterr().err
+        assert f"{output} was made by tools.average" in err
+        assert err.count("\n") == 1
+    assert snapshot(output) == before
+    words = ("--save_path", output, "--predict", "--weights", weights, "--device", "cpu")
+    assert run_baseline(*words) == 0
+
+
 def test_another_architecture_is_named(tmp_path, run, capsys):
     copied_run(run, tmp_path / "b", norm="group")
     assert merge(run, tmp_path / "b", "--output", tmp_path / "mean") == 2

@@ -92,7 +92,7 @@ def test_a_run_that_was_trained_on_the_validation_images_says_so(made, capsys):
     about = json.loads((folder / "options.json").read_text())
     about["options"]["train_on"] = "trainval"
     (folder / "options.json").write_text(json.dumps(about))
-    for split, number in (("val", 1), ("train", 0)):
+    for split, number in (("val", 1), ("test", 0)):
         assert run(folder, "--split", split) == 0
         words = "was trained on the validation images, too"
         assert capsys.readouterr().out.count(words) == number
