@@ -18,11 +18,12 @@ from helpers.parsing import Parser
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
 from learning.datasets.holdout import recording, remarks
+from options import PER_COMMAND
+from tools.combining.runs import DEFAULTS
 from tools.viewing import run as viewing
 
 _PROGRAM = "python -m tools.compare"
 _FILES = ("comparison.txt", "curves.png", "class_iou.png")
-_NOT_COMPARED = ("save_path", "resume", "override", "predict", "dry_run", "replay")  # say nothing about the network
 
 
 def main(argv=None):
@@ -52,7 +53,7 @@ def main(argv=None):
     parts = [
         "\n".join([about, *(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True))]),
         *notes,
-        options_table(names, stored, viewing.defaults()),
+        options_table(names, stored, DEFAULTS),
         class_table(names, counts),
         *judge(names, counts, args.resamples, args.seed, blocks),
     ]
@@ -131,7 +132,7 @@ def options_table(names, stored, defaults):
     rows = []
     for name in known:
         values = [options.get(name, defaults.get(name)) for options in stored]
-        if name not in _NOT_COMPARED and any(value != values[0] for value in values):
+        if name not in PER_COMMAND and any(value != values[0] for value in values):
             rows.append([name, *map(viewing.plain, values)])
     if not rows:
         return "options: no difference"

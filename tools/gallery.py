@@ -21,6 +21,7 @@ from helpers.results import replacing_folders
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
 from learning.datasets.holdout import remarks
+from tools.combining.runs import DEFAULTS
 from tools.viewing import page, pictures, sections
 from tools.viewing import run as viewing
 
@@ -143,7 +144,7 @@ def _sections(total, confusions, labels, history, stored, circumstances):
         found["Scores"] = sections.score_section(total, labels)
         found["Confusions"] = sections.confusion_section(total, confusions, labels)
     found["Curves"] = sections.curve_section(history)
-    found["Options"] = sections.option_section(stored, circumstances, viewing.defaults())
+    found["Options"] = sections.option_section(stored, circumstances, DEFAULTS)
     return [(title, html) for title, html in found.items() if html]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import confidence, results, runlog, votes
+from helpers import confidence, results, runlog
 from helpers.errors import InputError, exit_status
 from helpers.images import list_images, read_instances, read_label, write_png
 from helpers.labels import VOID
@@ -40,7 +40,7 @@ def main(argv=None):
             nothing that is sure enough.
     """
     args = parse(argv)
-    weights = votes.whole_weights(args.mix or [1] * len(args.runs))
+    weights = runs.vote_weights(args.mix, args.runs)
     sources = [runs.open_source(word) for word in args.runs]
     images = find_images(args.input)
     output = Path(args.output)
@@ -113,8 +113,6 @@ def parse(argv):
         value = getattr(args, name)
         if value is not None and not 0 < value <= 1:
             raise InputError(f"--{name} {value}: expected a number above 0, up to 1")
-    if args.mix and len(args.mix) != len(args.runs):
-        raise InputError(f"--mix has {len(args.mix)} weights for {len(args.runs)} runs: give one for each")
     return args
 
 

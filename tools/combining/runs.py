@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 import options
-from helpers import runlog
+from helpers import runlog, votes
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
 from learning.datasets import add_training_images, holdout, open_as_stored
 
-_DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions}
+# Of every option of baseline.py.
+DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions if action.dest != "help"}
 DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # what `open_data` reads
 
 
@@ -34,7 +35,7 @@ class Source:
 
     def option(self, name):
         """The value of an option; its default where the run is older than the option."""
-        return self.options.get(name, _DEFAULTS.get(name))
+        return self.options.get(name, DEFAULTS.get(name))
 
 
 def open_source(word):
@@ -151,6 +152,21 @@ def refuse_foreign(folder, program, force, advice="--output"):
     is_ours = runlog.read_about(folder / "options.json").get("made by") == program
     if folder.is_dir() and any(folder.iterdir()) and not (is_ours or force):
         raise InputError(f"{advice} {folder} was not made by {program}; name another folder, or overwrite with --force")
+
+
+def vote_weights(mix, words):
+    """list of int: what each run counts in a vote.
+
+    Args:
+        mix: list of float, --mix; None for the same weights.
+        words: the runs of the command line.
+
+    Raises:
+        InputError: another number of weights than of runs, or weights that cannot be counted.
+    """
+    if mix and len(mix) != len(words):
+        raise InputError(f"--mix has {len(mix)} weights for {len(words)} runs: give one for each")
+    return votes.whole_weights(mix or [1] * len(words))
 
 
 def load(sources, data, device):
