@@ -30,9 +30,7 @@ def predict(args, data, run):
     if not distributed.is_main():
         return distributed.stop()
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
-    stored = checkpoint.load(path)
-    # Of a checkpoint with both, the averaged network is the one that was validated.
-    checkpoint.load_weights(parts.model, stored | (stored.get("average") or {}), path, architecture)
+    checkpoint.load_weights(parts.model, checkpoint.load_validated(path), path, architecture)
     if args.export:
         export_network(args, data, parts)
         return distributed.stop()

@@ -13,7 +13,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError
 from learning import class_weights
-from learning.datasets import add_training_images, open_dataset, without_files
+from learning.datasets import add_training_images, holdout, open_dataset, without_files
 from learning.datasets.blobs import parse_rules, rule_ids
 from learning.datasets.holdout import select
 from learning.datasets.survey import survey
@@ -111,6 +111,10 @@ def check_run_folder(args, run):
         if not args.predict:
             advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
+    only_predicts = args.predict and (continues or not args.weights)
+    tool = None if args.dry_run or only_predicts else runlog.read_about(run.options).get("made by")
+    if tool:
+        raise InputError(f"{run.path} was made by {tool}, whose files would be replaced; name another --save_path")
 
 
 def settle(args, data):
@@ -152,4 +156,4 @@ def blob_rules(args, data):
 
 def sees_val(args):
     """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
-    return args.train_on == "trainval" and not args.holdout
+    return holdout.sees_val(vars(args))

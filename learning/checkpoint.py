@@ -140,6 +140,12 @@ def load(path):
     return state
 
 
+def load_validated(path):
+    """As `load`, with the weights that were validated: of a run with --ema the averaged ones, where both are in the file."""
+    state = load(path)
+    return state | {"model_state_dict": (state.get("average") or state)["model_state_dict"]}
+
+
 def unwrap(model):
     """The model itself, without the wrapper that spreads it over GPUs; its weights carry no `module.`."""
     return model.module if isinstance(model, torch.nn.DataParallel) else model

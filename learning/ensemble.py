@@ -1,8 +1,10 @@
 """Several runs as one: the weighted mean of their class probabilities."""
 
+import torch
+
 from helpers.images import read_image
-from learning import inference
-from learning.resize import bilinear
+from learning.resize import bilinear, strips
+from learning.windows import Reel
 
 
 def mean_probabilities(runs, image, shares, scales=(1.0,), mirror=False):
@@ -39,5 +41,24 @@ def predict(runs, paths, shares, scales=(1.0,), mirror=False):
     for path in paths:
         image = read_image(path)
         probabilities = mean_probabilities(runs, image, shares, scales, mirror)
-        confidence, classes = inference.enlarge(probabilities, image.shape[1:]).max(0)
-        yield classes.byte().cpu().numpy(), confidence.cpu().numpy()
+        yield most_likely(probabilities, image.shape[1:])
+
+
+def most_likely(probabilities, size):
+    """The class with the most at every pixel of the source image; strip by strip, as all classes at that size may be gigabytes.
+
+    Args:
+        probabilities: float32 (C, h, w).
+        size: (H, W).
+
+    Returns:
+        (uint8 numpy (H, W), float32 numpy (H, W)): train ids, and the probability of each.
+    """
+    device = probabilities.device
+    classes = torch.empty(tuple(size), dtype=torch.uint8, device=device)
+    confidence = torch.empty(tuple(size), device=device)
+    rows = Reel([probabilities]).rows
+    for top, strip in strips(rows, probabilities.shape[1:], size, len(probabilities), device):
+        values, indices = strip.max(0)
+        confidence[top : top + strip.shape[1]], classes[top : top + strip.shape[1]] = values, indices
+    return classes.cpu().numpy(), confidence.cpu().numpy()

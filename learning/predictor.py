@@ -21,7 +21,7 @@ class Predictor:
     """
 
     def __init__(self, path, device):
-        state = checkpoint.load(path)
+        state = checkpoint.load_validated(path)
         stored = state.get("options") or runlog.read_options(path.parent / "options.json")
         if not stored:
             raise InputError(

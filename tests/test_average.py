@@ -16,7 +16,7 @@ from learning.datasets import open_dataset
 from learning.datasets.survey import survey
 from learning.models import build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
-from learning.predictor import load_run
+from learning.predictor import Predictor, load_run
 from tools import average
 
 
@@ -173,6 +173,44 @@ def test_the_average_is_a_run(tmp_path, run, data, capsys):
     assert all(torch.equal(again[name], best[name]) for name in best)
 
 
+def test_of_an_averaged_run_the_weights_that_were_validated_count(tmp_path, run):
+    """checkpoint.pth.tar of a run with --ema holds both, and every program takes the average."""
+    other = copied_run(run, tmp_path / "ema", ema=0.9)
+    state = checkpoint.load(run / "checkpoint.pth.tar")
+    averaged = {
+        name: value + 1 if value.is_floating_point() else value for name, value in state["model_state_dict"].items()
+    }
+    checkpoint.save(
+        state | {"average": {"updates": torch.tensor(4), "model_state_dict": averaged}}, other / "checkpoint.pth.tar"
+    )
+    model = Predictor(other / "checkpoint.pth.tar", "cpu").model
+    assert all(torch.equal(value, averaged[name]) for name, value in model.state_dict().items())
+    assert merge(other / "checkpoint.pth.tar", "--output", tmp_path / "mean", "--batches", 0) == 0
+    mean = checkpoint.load(tmp_path / "mean/best_weights.pth.tar")["model_state_dict"]
+    assert all(torch.equal(value, averaged[name]) for name, value in mean.items())
+
+
+def test_the_average_has_seen_what_any_of_its_runs_has(tmp_path, run, capsys):
+    seen = copied_run(run, tmp_path / "seen", train_on="trainval")
+    held = copied_run(run, tmp_path / "held", holdout="tail")
+
+    def stored(*words):
+        assert merge(*words, "--output", tmp_path / "mean", "--batches", 0) == 0
+        found = json.loads((tmp_path / "mean/options.json").read_text())["options"]
+        return found["train_on"], found["holdout"]
+
+    assert stored(run, seen) == stored(seen, run) == ("trainval", None)
+    out = capsys.readouterr().out
+    line = f"note: {seen}/best_weights.pth.tar was trained on the validation images, too: a score on them says nothing"
+    assert out.splitlines().count(line) == 2
+    assert "hold out different images" not in out
+    assert stored(held, held) == ("train", "tail")
+    assert "note: " not in capsys.readouterr().out
+    # The one has seen what the other holds out; neither has seen the data set's own validation images.
+    assert stored(held, run) == ("train", None)
+    assert "one may have been trained on what another holds out" in capsys.readouterr().out
+
+
 def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data):
     """Two epochs of two batches: statistics of the first norm, by hand."""
     output = tmp_path / "mean"
@@ -190,6 +228,21 @@ def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data)
         expected = torch.stack([first(images).mean((0, 2, 3)) for images in batches]).mean(0)
     norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
     assert torch.allclose(norm.running_mean, expected, atol=1e-5)
+
+
+def test_no_run_starts_in_the_folder_of_an_average(tmp_path, run, data, capsys):
+    output = tmp_path / "mean"
+    assert merge(run, "--output", output, "--batches", 0) == 0
+    before, weights = snapshot(output), output / "best_weights.pth.tar"
+    capsys.readouterr()
+    for words in ((), ("--resume",), ("--weights", run / "best_weights.pth.tar", "--predict")):
+        assert run_baseline("--save_path", output, "--dataset", "camvid", "--dataset_path", data, *words) == 2
+        err = capsys.readouterr().err
+        assert f"{output} was made by tools.average" in err
+        assert err.count("\n") == 1
+    assert snapshot(output) == before
+    words = ("--save_path", output, "--predict", "--weights", weights, "--device", "cpu")
+    assert run_baseline(*words) == 0
 
 
 def test_another_architecture_is_named(tmp_path, run, capsys):

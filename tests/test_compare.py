@@ -69,6 +69,29 @@ def test_options_that_differ_and_class_scores(made, capsys):
         assert shown["mean"][index] == f"{100 * found['mean_class_iou']:.1f}"
 
 
+def test_a_run_that_was_trained_on_the_validation_images_is_named(made, capsys):
+    dataset = open_dataset("camvid", made / "data")
+    make_run(made / "D", dataset, 3, train_on="trainval")
+    assert run("A", "D") == 0
+    assert "note: D was trained on the validation images, too" in capsys.readouterr().out
+    assert run("A", "B") == 0
+    assert "note: " not in capsys.readouterr().out
+
+
+def test_the_command_that_is_advised_can_be_pasted(made, capsys):
+    (made / "my run").mkdir()
+    assert run("A", "my run") == 2
+    assert "--save_path 'my run' --predict" in capsys.readouterr().err
+
+
+def test_what_says_nothing_about_the_network_is_not_compared(made, capsys):
+    dataset = open_dataset("camvid", made / "data")
+    per_command = {"device": "cpu", "num_workers": 3, "cache": "ram", "save_minutes": 7.0, "tile": [64, 64]}
+    make_run(made / "D", dataset, 3, model="UNet", lr_init=0.01, crop_size=[64, 64], **per_command)
+    assert run("A", "D") == 0
+    assert "options: no difference" in capsys.readouterr().out
+
+
 def test_the_verdict_is_that_of_the_paired_bootstrap(made, capsys):
     assert run("A", "B", "--seed", 4, "--resamples", 300) == 0
     printed = capsys.readouterr().out

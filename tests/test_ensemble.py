@@ -7,12 +7,14 @@ import pytest
 import torch
 from commands import copied_run, run_evaluate, snapshot, train
 from tiny import make_camvid, save
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import votes
 from helpers.errors import InputError, exit_status
 from helpers.images import read_image, read_label, write_png
 from helpers.labels import CAMVID, VOID
 from learning import ensemble as voting
+from learning.datasets.holdout import sees_val
 from learning.inference import MST_SCALES, enlarge
 from learning.predictor import load_run
 from tools import ensemble
@@ -115,6 +117,28 @@ def test_sizes_meet_at_the_largest_height_and_width(tmp_path):
     assert classes.dtype == np.uint8
 
 
+def test_classes_of_a_large_image_are_taken_strip_by_strip():
+    """As from all classes at the size of the image, of which no more than a part is there at a time."""
+    probabilities = torch.rand(19, 30, 40, generator=torch.Generator().manual_seed(0)).softmax(0)
+    expected = enlarge(probabilities, (1000, 900)).max(0)
+    largest = 0
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            for value in result if isinstance(result, tuple | list) else [result]:
+                if isinstance(value, torch.Tensor) and value._base is None:
+                    largest = max(largest, value.numel())
+            return result
+
+    with Largest():
+        classes, confidence = voting.most_likely(probabilities, (1000, 900))
+    assert np.array_equal(classes, expected.indices.numpy())
+    assert np.array_equal(confidence, expected.values.numpy())
+    assert largest <= 10 * 2**20  # 17 million for the whole; at most 32 MiB of rows are widened at a time
+
+
 # ---------------------------------------------------------------------------------------------- the program
 
 
@@ -170,6 +194,18 @@ def test_runs_that_held_out_the_same_are_scored_on_it(tmp_path, pair, data):
     assert names == ["0001TP_val002"]
     assert run_evaluate("--results", tmp_path / "out/results_val") == 0
     assert json.loads((tmp_path / "out/results.json").read_text())["num_images"] == 1
+
+
+def test_a_run_that_was_trained_on_the_validation_images_is_named(tmp_path, pair, capsys):
+    seen = copied_run(pair[1], tmp_path / "seen", train_on="trainval")
+    for words in ((), ("--vote", "hard")):
+        output = tmp_path / f"out{len(words)}"
+        assert vote(pair[0], seen, *words, "--output", output, "--device", "cpu") == 0
+        out = capsys.readouterr().out
+        (line,) = (line for line in out.splitlines() if line.startswith("note: "))
+        assert str(seen) in line
+        assert line.endswith("was trained on the validation images, too: a score on them says nothing")
+        assert sees_val(json.loads((output / "options.json").read_text())["options"])
 
 
 def test_mst_and_the_test_split(tmp_path, pair, data):

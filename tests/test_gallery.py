@@ -87,6 +87,18 @@ def test_numbers_are_those_of_evaluate(made):
     assert f"<dd>{100 * report['scores']['mean_class_iou']:.1f}\u00a0%</dd>" in html
 
 
+def test_a_run_that_was_trained_on_the_validation_images_says_so(made, capsys):
+    folder, _ = made
+    about = json.loads((folder / "options.json").read_text())
+    about["options"]["train_on"] = "trainval"
+    (folder / "options.json").write_text(json.dumps(about))
+    for split, number in (("val", 1), ("test", 0)):
+        assert run(folder, "--split", split) == 0
+        words = "was trained on the validation images, too"
+        assert capsys.readouterr().out.count(words) == number
+        assert (words in (folder / f"gallery_{split}.html").read_text(encoding="utf-8")) == bool(number)
+
+
 def test_pictures_show_image_truth_prediction_and_mistakes(made):
     folder, dataset = made
     assert run(folder) == 0

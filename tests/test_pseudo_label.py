@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from commands import copied_run, run_baseline, train
+from commands import copied_run, run_baseline, snapshot, train
 from tiny import make_camvid, make_minicity, save
 
 from helpers import confidence
@@ -245,7 +245,7 @@ def test_folders_of_others_are_not_replaced(tmp_path, run, data, fixed, capsys):
     mine = save(tmp_path / "out/photo.png", np.zeros((4, 4, 3), np.uint8))
     words = (run, "--input", data / "test", "--output", tmp_path / "out")
     assert label(*words) == 2
-    assert "was not made by" in capsys.readouterr().err
+    assert "not made by" in capsys.readouterr().err
     mine.unlink()
     assert label(*words) == 0
     assert label(*words, "--per_class") == 0  # it is ours
@@ -256,6 +256,49 @@ def test_folders_of_others_are_not_replaced(tmp_path, run, data, fixed, capsys):
     copied_run(run, tmp_path / "other", dataset="minicity")
     assert label(run, tmp_path / "other", "--input", data / "test", "--output", tmp_path / "new") == 2
     assert "its --dataset is minicity, not camvid" in capsys.readouterr().err
+
+
+def test_files_that_were_added_to_a_folder_of_ours_are_not_lost(tmp_path, run, data, fixed, capsys):
+    output = tmp_path / "out"
+    words = (run, "--input", data / "test", "--output", output)
+    assert label(*words) == 0
+    assert json.loads((output / "pseudo_labels.json").read_text())["files"] == [
+        f"{folder}/0001TP_test00{index}.png" for folder in ("train", "trainannot") for index in (0, 1)
+    ]
+    for folder in ("train", "trainannot"):
+        save(output / folder / "mine.png", np.zeros((4, 4), np.uint8))
+    before = snapshot(output)
+    assert label(*words) == 2
+    err = capsys.readouterr().err
+    assert f"holds 2 files that were not made by tools.pseudo_label, such as {output}/train/mine.png" in err
+    assert err.count("\n") == 1
+    assert snapshot(output) == before
+    assert label(*words, "--force") == 0
+    assert not (output / "train/mine.png").exists()
+
+
+def test_images_in_the_folder_that_is_replaced_are_refused(tmp_path, run, data, fixed, monkeypatch, capsys):
+    """Where there are no hard links, a symbolic link would be left of them, to nothing."""
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(data / "test", "photos")
+    assert label(run, "--input", "photos", "--output", "out") == 0
+    shutil.rmtree("out/train")
+    shutil.copytree("photos", "out/train")
+    before = snapshot(tmp_path / "out")
+    assert label(run, "--input", "out/train", "--output", tmp_path / "out") == 2
+    assert "lies in --output" in capsys.readouterr().err
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_the_command_that_is_printed_can_be_pasted(tmp_path, run, data, fixed, capsys):
+    output = tmp_path / "my labels"
+    assert label(run, "--input", data / "test", "--output", output) == 0
+    assert f"--extra_data '{output}' ..." in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- training on it

@@ -117,6 +117,16 @@ def test_zip_has_the_benchmarks_names_and_8_bits_whatever_the_file_was(tmp_path)
         assert Image.open(io.BytesIO(archive.read("123.png"))).mode == "L"
 
 
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_file_of_others_with_a_temporary_name_stays(run, status):
+    (run / "submission_test.zip.tmp").write_text("mine")
+    if status:
+        damage(run, "missing")
+    assert write(run) == status
+    assert (run / "submission_test.zip.tmp").read_text() == "mine"
+    assert not list(run.glob(".*"))
+
+
 def test_csv_by_hand(run):
     assert write(run, "--format", "csv") == 0
     found = rows(run / "submission_test.csv")
@@ -186,7 +196,8 @@ def test_every_image_has_a_fitting_prediction_before_anything_is_written(run, ca
     ("words", "message"),
     [
         (("--size", 4), "--size is for csv and rle"),
-        (("--format", "csv", "--size", 0), "1 pixel or more"),
+        (("--format", "csv", "--size", 0), "--size 0 0: expected 1 pixel or more"),
+        (("--format", "rle", "--size", 0, 5), "--size 0 5: expected 1 pixel or more"),
         (("--row_major",), "--row_major is for --format rle"),
         (("--split", "val"), "has no results_val; predict first"),
         (("--output", "nowhere/s.zip"), "there is no folder nowhere"),

@@ -15,6 +15,7 @@ import options
 from helpers import runlog
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
+from learning.datasets import holdout
 from tools.combining import runs
 
 PROGRAM = "tools.average"
@@ -34,6 +35,7 @@ def main(argv=None):
     words = ["--device", args.device, "--num_workers", str(args.num_workers)]
     stored, _ = options.parse(words, sources[0].options)
     stored.save_path = args.output
+    stored.train_on, stored.holdout = division(sources)
 
     from learning import checkpoint, merging
     from learning.predictor import Predictor
@@ -116,11 +118,21 @@ def reestimate(model, source, stored, most):
     return number
 
 
+def division(sources):
+    """(str, str or None): --train_on and --holdout that leave for validation, where that is possible, what no run has seen."""
+    found = holdout.divisions(source.options for source in sources)
+    return (
+        found.pop() if len(found) == 1 else (max(train_on for train_on, _ in found), None)
+    )  # "trainval" is the greater word
+
+
 def say_differences(sources):
     """Say which options of the runs differ, for those of the first are kept."""
     first, *others = sources
     compared = set(first.options) - set(options.PER_COMMAND)
     names = {name for source in others for name in compared if source.option(name) != first.option(name)}
+    for line in holdout.remarks({str(source.weights): source.options for source in sources}):
+        print(line)
     if names:
         print(f"the runs differ in {', '.join(f'--{name}' for name in sorted(names))}; the new run has the first's")
     if "seed" in names:

@@ -17,12 +17,13 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
-from learning.datasets.holdout import recording
+from learning.datasets.holdout import recording, remarks
+from options import PER_COMMAND
+from tools.combining.runs import DEFAULTS
 from tools.viewing import run as viewing
 
 _PROGRAM = "python -m tools.compare"
 _FILES = ("comparison.txt", "curves.png", "class_iou.png")
-_NOT_COMPARED = ("save_path", "resume", "override", "predict", "dry_run", "replay")  # say nothing about the network
 
 
 def main(argv=None):
@@ -48,9 +49,11 @@ def main(argv=None):
         check_alike(names[0], counts[0], name, found)
     blocks = [recording(name) for name in counts[0].names] if args.blocks else None
     about = f"{len(counts[0].names)} {args.split} images of the {counts[0].dataset} data set"
+    notes = remarks(dict(zip(names, stored, strict=True))) if args.split == "val" else []
     parts = [
         "\n".join([about, *(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True))]),
-        options_table(names, stored, viewing.defaults()),
+        *notes,
+        options_table(names, stored, DEFAULTS),
         class_table(names, counts),
         *judge(names, counts, args.resamples, args.seed, blocks),
     ]
@@ -129,7 +132,7 @@ def options_table(names, stored, defaults):
     rows = []
     for name in known:
         values = [options.get(name, defaults.get(name)) for options in stored]
-        if name not in _NOT_COMPARED and any(value != values[0] for value in values):
+        if name not in PER_COMMAND and any(value != values[0] for value in values):
             rows.append([name, *map(viewing.plain, values)])
     if not rows:
         return "options: no difference"

@@ -31,7 +31,7 @@ def main(argv=None):
         InputError: wrong options, runs that cannot vote together, missing or unreadable files, an output folder of others.
     """
     args = parse(argv)
-    weights = votes.whole_weights(args.mix or [1] * len(args.runs))
+    weights = runs.vote_weights(args.mix, args.runs)
     output = Path(args.output)
     runs.refuse_foreign(output, PROGRAM, args.force)
     prepare = soft_vote if args.vote == "soft" else hard_vote
@@ -73,8 +73,6 @@ def parse(argv):
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     add("--force", action="store_true", help="write into a folder that this program did not make")
     args = parser.parse_args(argv)
-    if args.mix and len(args.mix) != len(args.runs):
-        raise InputError(f"--mix has {len(args.mix)} weights for {len(args.runs)} runs: give one for each")
     if args.mst and args.vote == "hard":
         raise InputError("--mst is for soft votes: a hard vote counts the predictions that are there")
     return args

@@ -20,6 +20,8 @@ from helpers.parsing import Parser
 from helpers.results import replacing_folders
 from helpers.runlog import write_text
 from learning.datasets import DATASETS
+from learning.datasets.holdout import remarks
+from tools.combining.runs import DEFAULTS
 from tools.viewing import page, pictures, sections
 from tools.viewing import run as viewing
 
@@ -55,10 +57,11 @@ def main(argv=None):
         else page.unlabelled_data(samples[i], _predicted(dataset, predictions[i]), size, has_full, position)
         for position, (i, (_, size, has_full)) in enumerate(zip(order, rendered, strict=True))
     ]
+    notes = remarks({str(run.path): stored}) if args.split == "val" else []
     about = {
         "generator": _PROGRAM,
         "title": f"{run.path.resolve().name}: {args.split} images",
-        "summary": _summary(dataset, samples, order, labelled),
+        "summary": "; ".join([_summary(dataset, samples, order, labelled), *notes]),
         "folder": folder.name,
         "num_images": len(samples),
     }
@@ -67,6 +70,8 @@ def main(argv=None):
     write_text(target, page.build(about, images, [found for found, _, _ in rendered], total, dataset.labels, above))
     size = f"{target.stat().st_size / 2**20:.1f} MiB"
     beside = f" (full size: {folder.name})" if folder.is_dir() and any(has_full for *_, has_full in rendered) else ""
+    for line in notes:
+        print(line)
     print(f"{len(order)} of {len(samples)} {args.split} images, {size}; open {target}{beside}")
 
 
@@ -139,7 +144,7 @@ def _sections(total, confusions, labels, history, stored, circumstances):
         found["Scores"] = sections.score_section(total, labels)
         found["Confusions"] = sections.confusion_section(total, confusions, labels)
     found["Curves"] = sections.curve_section(history)
-    found["Options"] = sections.option_section(stored, circumstances, viewing.defaults())
+    found["Options"] = sections.option_section(stored, circumstances, DEFAULTS)
     return [(title, html) for title, html in found.items() if html]
 
 

@@ -13,6 +13,7 @@ file system has them. pseudo_labels.json says which weights made the labels, and
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import confidence, results, runlog, votes
+from helpers import confidence, results, runlog
 from helpers.errors import InputError, exit_status
 from helpers.images import list_images, read_instances, read_label, write_png
 from helpers.labels import VOID
@@ -39,11 +40,12 @@ def main(argv=None):
             nothing that is sure enough.
     """
     args = parse(argv)
-    weights = votes.whole_weights(args.mix or [1] * len(args.runs))
+    weights = runs.vote_weights(args.mix, args.runs)
     sources = [runs.open_source(word) for word in args.runs]
     images = find_images(args.input)
     output = Path(args.output)
     refuse_foreign(output, args.force)
+    refuse_inside(images, output)
     data = open_data(sources, args.dataset_path)
     began = time.monotonic()
     with results.replacing_folders(output) as (fresh,):
@@ -67,6 +69,7 @@ def main(argv=None):
             "images": kept,
             "images left out": len(images) - kept,
             "classes": summary,
+            "files": sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()),
         }
         runlog.write_text(fresh / PROVENANCE, json.dumps(about, indent=2) + "\n")
     print(table(summary))
@@ -74,7 +77,7 @@ def main(argv=None):
         f"{kept} of {len(images)} images labelled in round {about['round']} "
         f"({len(images) / (time.monotonic() - began):.1f} images/s): {output}"
     )
-    print(f"train on them with: python baseline.py --extra_data {output} ...")
+    print(f"train on them with: python baseline.py --extra_data {shlex.quote(str(output))} ...")
     print("note: a challenge may forbid pseudo labels and additional data: read its rules before you train on these")
 
 
@@ -104,14 +107,12 @@ def parse(argv):
     add("--mst", action="store_true", help="8 scales, each with its mirror image (default: single scale)")
     add("--dataset_path", metavar="FOLDER", help="the runs' data set, where it has moved")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    add("--force", action="store_true", help="replace a folder that this program did not make")
+    add("--force", action="store_true", help="replace a folder that holds files of others, which are lost")
     args = parser.parse_args(argv)
     for name in ("confidence", "per_class"):
         value = getattr(args, name)
         if value is not None and not 0 < value <= 1:
             raise InputError(f"--{name} {value}: expected a number above 0, up to 1")
-    if args.mix and len(args.mix) != len(args.runs):
-        raise InputError(f"--mix has {len(args.mix)} weights for {len(args.runs)} runs: give one for each")
     return args
 
 
@@ -135,17 +136,34 @@ def find_images(folders):
 
 
 def refuse_foreign(output, force):
-    """Refuse to replace a folder that this program did not make.
+    """Refuse to replace a folder that holds files which this program did not write.
 
     Raises:
         InputError: there is one.
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file; name a folder")
-    if output.is_dir() and any(output.iterdir()) and not (read_provenance(output) or force):
+    if force or not output.is_dir():
+        return
+    own = {PROVENANCE, *read_provenance(output).get("files", ())}
+    there = (path for path in sorted(output.rglob("*")) if path.is_symlink() or not path.is_dir())
+    foreign = [path for path in there if path.relative_to(output).as_posix() not in own]
+    if foreign:
         raise InputError(
-            f"--output {output} was not made by {PROGRAM}; name another folder, or replace it with --force"
+            f"--output {output} holds {len(foreign)} files that were not made by {PROGRAM}, such as {foreign[0]}; "
+            "name another folder, or replace it with --force"
         )
+
+
+def refuse_inside(images, output):
+    """Refuse images that would be removed with the folder that is replaced, while links to them stay.
+
+    Raises:
+        InputError: names one.
+    """
+    for path in images:
+        if path.resolve().is_relative_to(output.resolve()):
+            raise InputError(f"--input {path} lies in --output {output}, which is replaced; name another folder")
 
 
 def open_data(sources, path):

@@ -53,7 +53,7 @@ def main(argv=None):
             yield sample, label if args.size is None else submissions.resize_label(label, args.size)
             bar.update()
 
-    began, temporary = time.monotonic(), output.with_name(output.name + ".tmp")
+    began, temporary = time.monotonic(), output.with_name(f".{output.name}.tmp")
     try:
         with bar:
             WRITERS[args.format](temporary, labels(), data.labels, args)
@@ -86,10 +86,10 @@ def parse(argv):
     add("--dataset_path", metavar="FOLDER", help="its folder (default: the run's)")
     add("--force", action="store_true", help="replace the file if it exists")
     args = parser.parse_args(argv)
-    if args.size and (args.format == "zip" or min(args.size) < 1):
-        raise InputError(
-            "--size is for csv and rle, 1 pixel or more: label maps in a zip have the size of their images"
-        )
+    if args.size and args.format == "zip":
+        raise InputError("--size is for csv and rle: label maps in a zip have the size of their images")
+    if args.size and min(args.size) < 1:
+        raise InputError(f"--size {args.size[0]} {args.size[1]}: expected 1 pixel or more")
     if args.row_major and args.format != "rle":
         raise InputError("--row_major is for --format rle; csv goes along the rows anyway")
     return args

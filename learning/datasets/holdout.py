@@ -60,3 +60,34 @@ def select(dataset, train_on="train", holdout=None):
             f"name a recording of {dataset.root}, or {TAIL} for the last fifth of each: {names}"
         )
     return replace(dataset, splits=dataset.splits | {"train": tuple(train), "val": tuple(val)})
+
+
+def sees_val(stored):
+    """Whether the validation images are among those that are trained on, so that their score cannot choose weights.
+
+    Args:
+        stored: dict of the options of a run.
+    """
+    return stored.get("train_on") == "trainval" and not stored.get("holdout")
+
+
+def divisions(all_options):
+    """set of (train_on, holdout): how runs divide the images; all_options are dicts of their options."""
+    return {(stored.get("train_on") or TRAIN_ON[0], stored.get("holdout")) for stored in all_options}
+
+
+def remarks(all_options):
+    """list of str: why a score of runs on their validation images is too good.
+
+    Args:
+        all_options: dict of the name of a run -> dict of its options.
+    """
+    lines = [
+        f"note: {name} was trained on the validation images, too: a score on them says nothing"
+        for name, stored in all_options.items()
+        if sees_val(stored)
+    ]
+    found = divisions(all_options.values())
+    if len(found) > 1 and any(holdout for _, holdout in found):
+        lines.append("note: the runs hold out different images: one may have been trained on what another holds out")
+    return lines

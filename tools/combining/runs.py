@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 import options
-from helpers import runlog
+from helpers import runlog, votes
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
-from learning.datasets import add_training_images, open_as_stored
+from learning.datasets import add_training_images, holdout, open_as_stored
 
-_DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions}
+# Of every option of baseline.py.
+DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions if action.dest != "help"}
 DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # what `open_data` reads
 
 
@@ -34,7 +35,7 @@ class Source:
 
     def option(self, name):
         """The value of an option; its default where the run is older than the option."""
-        return self.options.get(name, _DEFAULTS.get(name))
+        return self.options.get(name, DEFAULTS.get(name))
 
 
 def open_source(word):
@@ -99,7 +100,7 @@ def open_training_data(source):
 
 
 def open_shared_data(all_options, split, path=None):
-    """The data set of several runs that show the same images in a split.
+    """The data set of several runs that show the same images in a split; says which of them were trained on it.
 
     Args:
         all_options: dict of where they are from -> dict of a run's options.
@@ -107,7 +108,7 @@ def open_shared_data(all_options, split, path=None):
         path: as for `open_data`.
 
     Returns:
-        (learning.datasets.base.Dataset, dict): the first run's, and those of its options by which it is found.
+        (learning.datasets.base.Dataset, dict): the first run's, and the options by which it is found.
 
     Raises:
         InputError: their class tables or images differ, or there is no such split.
@@ -124,6 +125,10 @@ def open_shared_data(all_options, split, path=None):
         if [sample.name for sample in other.split(split)] != images:
             raise InputError(f"{source} has other {split} images than {next(iter(all_options))}: they cannot vote")
     stored = next(iter(all_options.values()))
+    if any(map(holdout.sees_val, all_options.values())):  # whose folder this is, it has seen what any of them has
+        stored = stored | {"train_on": "trainval", "holdout": None}
+    if split == "val":
+        print("".join(f"{line}\n" for line in holdout.remarks(all_options)), end="", flush=True)
     found_by = {name: stored[name] for name in DATA_OPTIONS if stored.get(name) is not None}
     return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 
@@ -147,6 +152,21 @@ def refuse_foreign(folder, program, force, advice="--output"):
     is_ours = runlog.read_about(folder / "options.json").get("made by") == program
     if folder.is_dir() and any(folder.iterdir()) and not (is_ours or force):
         raise InputError(f"{advice} {folder} was not made by {program}; name another folder, or overwrite with --force")
+
+
+def vote_weights(mix, words):
+    """list of int: what each run counts in a vote.
+
+    Args:
+        mix: list of float, --mix; None for the same weights.
+        words: the runs of the command line.
+
+    Raises:
+        InputError: another number of weights than of runs, or weights that cannot be counted.
+    """
+    if mix and len(mix) != len(words):
+        raise InputError(f"--mix has {len(mix)} weights for {len(words)} runs: give one for each")
+    return votes.whole_weights(mix or [1] * len(words))
 
 
 def load(sources, data, device):

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 import evaluate
-import options
 from helpers import scores
 from helpers.errors import InputError
 from helpers.runlog import COLUMNS, RunFolder, read_options
@@ -59,11 +59,6 @@ def read_about(run):
     stored = read_options(run.options)  # names what is wrong with a damaged file
     everything = json.loads(run.options.read_text(encoding="utf-8")) if stored else {}
     return stored, {name: value for name, value in everything.items() if name != "options"}
-
-
-def defaults():
-    """dict: name of every option of baseline.py -> its default."""
-    return {action.dest: action.default for action in options.build_parser()._actions if action.dest != "help"}
 
 
 def read_history(run):
@@ -139,7 +134,7 @@ def _stored_counts(run, split):
     if not path.is_file():
         raise InputError(
             f"{run.path} has neither {run.results(split).name} nor results.json; predict first: "
-            f"python baseline.py --save_path {run.path} --predict"
+            f"python baseline.py --save_path {shlex.quote(str(run.path))} --predict"
         )
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
