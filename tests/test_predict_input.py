@@ -222,6 +222,20 @@ def test_files_of_others_stay_unless_forced_and_ours_are_replaced(tmp_path, trai
     assert len(find_pictures([str(tmp_path)])) == 2  # and not the results
 
 
+def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, capsys):
+    photos = tmp_path / "photos"
+    for name in ("a.jpg", "deep/b.jpg"):
+        save(photos / name, photo(1, (30, 40)))
+    words = ("--input", photos, "--output", photos, "--save_scores", "uint8")
+    for _ in range(2):
+        assert predict(trained, *words) == 0
+        assert "2 pictures predicted" in capsys.readouterr().out
+    save(photos / "c.jpg", photo(2, (30, 40)))
+    assert [picture.name for picture in find_pictures([str(photos)])] == ["a", "c", "b"]
+    assert predict(trained, *words) == 0
+    assert (photos / "c_overlay.png").exists()
+
+
 def test_a_picture_is_never_replaced_by_its_result(tmp_path, trained, capsys):
     before = save(tmp_path / "a.png", photo(1, (30, 40))).read_bytes()
     status = predict(trained, "--input", tmp_path, "--output", tmp_path, "--force")
