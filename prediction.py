@@ -16,6 +16,8 @@ from helpers.errors import InputError
 from helpers.images import read_picture
 from helpers.standalone import check_format
 
+LEAST_AGREEMENT = 0.99  # share of a picture's pixels with the checkpoint's class, for an exported network to be kept
+
 
 def predict(args, data, run):
     """Predict the validation and test images, or the pictures of --input, with the best weights of the run or --weights."""
@@ -50,17 +52,23 @@ def check_export(path, force):
     """Refuse a file that --export cannot write, or may not.
 
     Raises:
-        InputError: no such folder, a file that is there, no known format, a package that is missing.
+        InputError: no such folder, a file that is there, a folder, no known format, a package that is missing.
     """
     if not path.absolute().parent.is_dir():
         raise InputError(f"--export {path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise InputError(f"--export {path} is a folder; name a file")
     if path.exists() and not force:
         raise InputError(f"--export {path} exists; name another file, or add --force to replace it")
     check_format(path)
 
 
 def export_network(args, data, parts):
-    """Write the network as a file that stands alone, and say how well it agrees with the checkpoint on a picture."""
+    """Write the network as a file that stands alone, and say how well it agrees with the checkpoint on a picture.
+
+    Raises:
+        InputError: less than `LEAST_AGREEMENT`; no file is left then.
+    """
     import torch
 
     from learning import augment, inference
@@ -74,25 +82,31 @@ def export_network(args, data, parts):
     pixels = read_picture(picture)
     model = copy.deepcopy(parts.model).cpu().to(memory_format=torch.contiguous_format).eval()
     standalone = Standalone(model, args.test_size, args.dataset_mean, args.dataset_std).eval()
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        classes = export(standalone, partial)(pixels)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     view = augment.whole_view(pixels.shape[1:])
     seen, _ = augment.view_sample(torch.tensor(pixels), None, view, args.test_size, args.dataset_mean)
     batch, _ = augment.finish(seen[None], None, [view], args.dataset_mean, args.dataset_std)
     with torch.inference_mode():
         scores = inference.enlarge(inference.image_scores(model, batch)[0], pixels.shape[1:])
-        agree = float((inference.to_classes(scores).numpy() == classes).mean())
+    expected = inference.to_classes(scores).numpy()
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        agree = float((export(standalone, partial)(pixels) == expected).mean())
+        if agree < LEAST_AGREEMENT:
+            raise InputError(
+                f"--export {path} was not kept: on {picture} its class is the checkpoint's in only {100 * agree:.3f} % of the "
+                f"pixels, and {100 * LEAST_AGREEMENT:g} % are wanted; name a file of the other format, or another picture "
+                "with --input"
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     height, width = args.test_size
     size = path.stat().st_size / 1e6
     print(
         f"{path} ({size:.1f} MB): uint8 (B, 3, H, W) RGB -> uint8 (B, H, W), any B, H and W, seen at {height}x{width}"
     )
     print("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(data.labels.names)))
-    print(f"checked on {picture}: the class is the checkpoint's in {100 * agree:.3f} % of {classes.size} pixels")
+    print(f"checked on {picture}: the class is the checkpoint's in {100 * agree:.3f} % of {expected.size} pixels")
 
 
 def check_input(args, run):

@@ -1,6 +1,7 @@
 """Read and write images and masks; colourise and overlay them. Sizes are (height, width)."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from helpers.errors import InputError
 Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns above it and refuses twice as many; these are the user's own pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_DAMAGE = (OSError, SyntaxError, ValueError, struct.error)  # what Pillow raises on damaged files
 _END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _ONE_NUMBER_A_PIXEL = {"L": np.dtype(np.uint8), "P": np.dtype(np.uint8), "I;16": np.dtype("<u2")}  # by Pillow's mode
 
@@ -42,7 +44,7 @@ def _pixels(path, convert=None):
             if convert in (None, image.mode):
                 return _decoded(image) if image.mode in _ONE_NUMBER_A_PIXEL else np.asarray(image)
             return np.asarray(image.convert(convert))
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGE as error:
             raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
 
 
@@ -95,8 +97,7 @@ def read_image(path):
 
 def _from_16_bits(path, mode, pixels):
     """uint8 (H, W): round(value / 257)."""
-    if mode.startswith("F"):
-        raise InputError(f"{path} holds floating-point numbers; convert it to an image of 8 or 16 bits")
+    _refuse_floats(path, mode)
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high > 65535:
         raise InputError(f"{path} holds values from {low} to {high}; convert it to an image of 8 or 16 bits")
@@ -126,7 +127,7 @@ def read_picture(path):
                 pixels[top:bottom] = _rgb(path, image.crop((0, top, width, bottom)))
         except InputError:
             raise
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGE as error:
             raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
     return pixels.transpose(2, 0, 1)
 
@@ -143,11 +144,44 @@ def _rgb(path, image):
 
 
 def read_picture_size(path):
-    """(height, width) of a picture as `read_picture` returns it, from its header; errors as for `read_size`."""
+    """(height, width) of a picture as `read_picture` returns it, from its header.
+
+    Only a PNG with notes behind its pixels is decoded, for its orientation may be one of them.
+
+    Raises:
+        InputError: as for `read_size`, or the pixels are floating-point numbers.
+    """
     height, width = read_size(path)
     with _open(path) as image:
-        sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        _refuse_floats(path, image.mode)
+        try:
+            # The PNG's own getexif decodes the pixels, in search of notes behind them.
+            quick = image.format == "PNG" and not _notes_behind_pixels(path)
+            exif = Image.Image.getexif(image) if quick else image.getexif()
+            sideways = exif.get(0x0112, 1) in (5, 6, 7, 8)
+        except _DAMAGE as error:
+            raise InputError(f"cannot read {path}: {error}; replace or remove it") from None
+        if image.format == "TIFF":  # its size may be upright already; the tags are as stored
+            width, height = image.tag_v2[256], image.tag_v2[257]
     return (width, height) if sideways else (height, width)
+
+
+def _refuse_floats(path, mode):
+    if mode.startswith("F"):
+        raise InputError(f"{path} holds floating-point numbers; convert it to an image of 8 or 16 bits")
+
+
+def _notes_behind_pixels(path):
+    """Whether a PNG has anything between its pixels and its end."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        behind = False
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            if behind and head[4:] != b"IDAT":
+                return True
+            behind = behind or head[4:] == b"IDAT"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def read_label(path):

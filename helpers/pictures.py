@@ -37,8 +37,8 @@ class Picture:
 def find_pictures(words):
     """The pictures that files, folders and patterns stand for.
 
-    A folder stands for all pictures in it and in its folders, but for hidden ones and folders of results (those with a
-    `RECORD`); a pattern, such as "photos/*.jpg", for what it matches, `**` for any folders. What is named twice counts once.
+    A folder stands for all pictures in it and in its folders, but for hidden ones and results that a `RECORD` beside them
+    lists; a pattern, such as "photos/*.jpg", for what it matches, `**` for any folders. What is named twice counts once.
 
     Args:
         words: list of str.
@@ -70,12 +70,12 @@ def _expand(word):
 
 def _inside(folder):
     """list of Path: sorted."""
-    found = []
+    found, ours = [], set()
     for place, folders, files in os.walk(folder):
-        folders[:] = [] if RECORD in files else sorted(name for name in folders if not name.startswith("."))
-        if RECORD not in files:
-            found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    return sorted(found)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        ours |= {Path(place, name) for name in read_record(Path(place)) or ()}
+        found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return sorted(path for path in found if path not in ours)
 
 
 def unique_names(paths):

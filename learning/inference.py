@@ -3,6 +3,7 @@
 import math
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -152,9 +153,34 @@ class Room:
         if max(tile) <= SMALLEST_TILE:
             return False
         self.tile = [max(SMALLEST_TILE, math.ceil(length / 2)) for length in tile]
+        # Pixels shrink with the window, or it would hardly get on; half a pixel must not become a share.
+        self.overlap = min(self.overlap, 0.5) if self.overlap < 1 else min(self.overlap // 2, min(self.tile) // 2)
         before, now = ("x".join(map(str, shown)) for shown in (tile, self.tile))
-        self.say(f"out of memory with {before} pixels at a time: going on in windows of {now} (--tile {now})")
+        words = f"--tile {self.tile[0]} {self.tile[1]} --overlap {self.overlap:g}"
+        self.say(f"out of memory with {before} pixels at a time: going on in windows of {now} ({words})")
         return True
+
+
+class Progress:
+    """Passes on what is done of a batch, once: what another attempt does again is not reported again.
+
+    Args:
+        told: function of a number of pixels.
+    """
+
+    def __init__(self, told):
+        self.told, self.done, self.most = told, 0, 0
+
+    def again(self):
+        """The batch begins, or begins anew."""
+        self.done = 0
+
+    def report(self, pixels):
+        """Count pixels as done."""
+        self.done += pixels
+        if self.done > self.most:
+            self.told(self.done - self.most)
+            self.most = self.done
 
 
 @torch.inference_mode()
@@ -196,16 +222,18 @@ def predict(
         for images in batch.images:
             yield window_scores(forward, _rows_of(images, prepare), size, scales, room.tile, room.overlap, room.windows)
 
-    def attempt(batch):
+    def attempt(batch, progress):
+        progress.again()
         size, found = tuple(batch.images.shape[-2:]), []
         several = in_windows(batch) if room.tile else whole(batch)
         for blocks, sample, source_size in zip(several, batch.samples, batch.sizes, strict=True):
             blocks = kept(blocks, size, sample, keep) if keep else blocks
-            found.append((sample, read_classes(blocks, size, source_size, report)))
+            found.append((sample, read_classes(blocks, size, source_size, progress.report)))
         return found
 
     for batch in batches:
-        yield from with_less_memory(lambda batch=batch: attempt(batch), room, batch.images.shape[-2:])
+        progress = Progress(report)
+        yield from with_less_memory(partial(attempt, batch, progress), room, batch.images.shape[-2:])
 
 
 def _rows_of(image, prepare):

@@ -116,7 +116,8 @@ def scores_of_scale(forward, rows, size, tile, overlap, windows):
 def window_scores(forward, rows, size, scales, tile, overlap, windows):
     """Scores of an image window by window: the mean over scales, at the image's size.
 
-    Every scale keeps only the rows that the others have not reached yet. Arguments as for `scores_of_scale`, and:
+    All scales go down the image together, so that no window is computed twice; each holds a row of its windows meanwhile,
+    float32 (C, height of a window, width at that scale). Arguments as for `scores_of_scale`, and:
 
     Args:
         scales: factors of the size.

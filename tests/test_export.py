@@ -103,6 +103,31 @@ def test_the_command_writes_checks_and_replaces_nothing(run, tmp_path, capsys):
     assert "checked on" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_network_that_says_something_else_is_not_kept(run, tmp_path, capsys, monkeypatch, there):
+    def wrong(standalone, path):
+        path.write_bytes(b"new")
+        return lambda picture: np.full(picture.shape[1:], 99, np.uint8)
+
+    monkeypatch.setattr("learning.export.export", wrong)
+    path = tmp_path / "model.pt2"
+    if there:
+        path.write_bytes(b"old")
+    assert run_baseline("--save_path", run[0], "--predict", "--device", "cpu", "--export", path, "--force") == 2
+    error = capsys.readouterr().err
+    assert "was not kept" in error
+    assert "in only 0.000 % of the pixels" in error
+    assert error.count("\n") == 1
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([b"old"] if there else [])
+
+
+def test_a_folder_is_refused_before_anything_is_exported(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("learning.export.export", lambda *_: pytest.fail("exported"))
+    (tmp_path / "model.pt2").mkdir()
+    assert run_baseline("--save_path", run[0], "--predict", "--export", tmp_path / "model.pt2", "--force") == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

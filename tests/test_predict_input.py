@@ -1,6 +1,8 @@
 """--predict --input: any pictures, from the command line, without the data set; and what else --predict can be told."""
 
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -115,15 +117,38 @@ def test_pictures_of_the_same_name_from_two_folders(tmp_path, trained):
 # ---------------------------------------------------------------------------------------------- what pixels are read
 
 
-def test_rotation_is_respected(tmp_path):
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_rotation_is_respected(tmp_path, suffix):
     stored = photo(1, (40, 60))
-    for orientation, upright in ((3, np.rot90(stored, 2)), (6, np.rot90(stored, 3)), (8, np.rot90(stored))):
+    turns = {5: lambda x: np.rot90(x)[::-1], 7: lambda x: np.rot90(x)[:, ::-1]}
+    turns |= {number: lambda x, k=k: np.rot90(x, k) for number, k in ((1, 0), (3, 2), (6, 3), (8, 1))}
+    for orientation, turn in turns.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
-        path = tmp_path / f"{orientation}.png"
-        Image.fromarray(stored).save(path, exif=exif)
-        assert np.array_equal(read_picture(path).transpose(1, 2, 0), upright)
+        path = tmp_path / f"{orientation}.{suffix}"
+        kind = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+        Image.fromarray(stored).save(path, exif=exif, **kind)
+        upright = turn(stored)
         assert read_picture_size(path) == upright.shape[:2]
+        off = np.abs(read_picture(path).transpose(1, 2, 0).astype(int) - upright)
+        assert off.shape == upright.shape
+        assert off.max() <= (4 if suffix == "jpg" else 0)
+
+
+def test_orientation_behind_the_pixels_of_a_png_is_found(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, path = save(tmp_path / "a.png", photo(1, (40, 60))).read_bytes(), tmp_path / "late.png"
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(plain[:-12] + late + plain[-12:])
+    assert read_picture_size(path) == read_picture(path).shape[1:] == (60, 40)
+
+
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", photo(1, (40, 60)))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decoded"))
+    assert read_picture_size(path) == (40, 60)
 
 
 def test_the_prediction_of_a_rotated_photo_is_upright(tmp_path, trained):
@@ -197,6 +222,20 @@ def test_files_of_others_stay_unless_forced_and_ours_are_replaced(tmp_path, trai
     assert len(find_pictures([str(tmp_path)])) == 2  # and not the results
 
 
+def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, capsys):
+    photos = tmp_path / "photos"
+    for name in ("a.jpg", "deep/b.jpg"):
+        save(photos / name, photo(1, (30, 40)))
+    words = ("--input", photos, "--output", photos, "--save_scores", "uint8")
+    for _ in range(2):
+        assert predict(trained, *words) == 0
+        assert "2 pictures predicted" in capsys.readouterr().out
+    save(photos / "c.jpg", photo(2, (30, 40)))
+    assert [picture.name for picture in find_pictures([str(photos)])] == ["a", "c", "b"]
+    assert predict(trained, *words) == 0
+    assert (photos / "c_overlay.png").exists()
+
+
 def test_a_picture_is_never_replaced_by_its_result(tmp_path, trained, capsys):
     before = save(tmp_path / "a.png", photo(1, (30, 40))).read_bytes()
     status = predict(trained, "--input", tmp_path, "--output", tmp_path, "--force")
@@ -232,12 +271,33 @@ def test_pictures_that_cannot_be_read_or_written(tmp_path, trained, capsys):
     cut = save(tmp_path / "cut.png", photo(1, (30, 40)))
     cut.write_bytes(cut.read_bytes()[:-30])
     refused(capsys, predict(trained, "--input", cut), "cut.png", "cut off")
+    damaged = save(tmp_path / "damaged.png", photo(1, (300, 400)))
+    content = bytearray(damaged.read_bytes())
+    content[41:43] = b"\xff\xff"  # where the compressed pixels begin
+    damaged.write_bytes(content)
+    refused(capsys, predict(trained, "--input", damaged, "--output", tmp_path / "out"), "damaged.png", "replace")
+    exif = tmp_path / "exif.png"
+    Image.fromarray(photo(1, (30, 40))).save(exif, exif=b"Exif\0\0no TIFF header")
+    late = save(tmp_path / "late.png", photo(1, (300, 400)))
+    content[-12:-12] = struct.pack(">I", 2) + b"tEXta\0" + struct.pack(">I", zlib.crc32(b"tEXta\0"))
+    late.write_bytes(content)
+    for path in (exif, late):
+        refused(capsys, predict(trained, "--input", path, "--output", tmp_path / "other"), path.name, "replace")
+    assert not (tmp_path / "other").exists()
     good = save(tmp_path / "good.png", photo(1, (30, 40)))
     refused(capsys, predict(trained, "--input", good, "--output", good), "is a file", "folder")
     refused(capsys, run_baseline("--save_path", trained, "--input", good), "--input", "--predict")
 
 
 # ---------------------------------------------------------------------------------------------- windows, scales, probabilities
+
+
+def test_floating_point_pixels_are_refused_before_anything_is_written(tmp_path, trained, capsys):
+    save(tmp_path / "a.png", photo(1, (30, 40)))
+    Image.fromarray(np.zeros((30, 40), np.float32)).save(tmp_path / "b.tif")
+    words = ("--output", tmp_path / "out")
+    refused(capsys, predict(trained, "--input", tmp_path, *words), "b.tif", "floating-point")
+    assert not (tmp_path / "out").exists()
 
 
 def test_windows_over_a_picture_keep_its_size(tmp_path, trained, capsys):

@@ -259,6 +259,44 @@ def test_windows_that_do_not_fit_are_halved_and_kept_scores_begin_anew():
     assert kept[0][0] == 0
 
 
+@pytest.mark.parametrize(
+    ("tile", "overlap", "expected", "hint"),
+    [
+        ((512, 512), 200, (256, 256, 100), "--tile 256 256 --overlap 100"),
+        ((512, 128), 120, (256, 64, 32), "--tile 256 64 --overlap 32"),
+        ((512, 512), 1, (256, 256, 0), "--overlap 0"),
+        ((512, 512), 0.25, (256, 256, 0.25), "--overlap 0.25"),
+        ((512, 512), 0.9, (256, 256, 0.5), "--overlap 0.5"),
+    ],
+)
+def test_the_overlap_is_halved_with_the_window(tile, overlap, expected, hint):
+    said = []
+    room = Room(tile, overlap, say=said.append)
+    assert room.halve((2000, 3000))
+    assert (*room.tile, room.overlap) == expected
+    assert hint in said[0]
+
+
+def test_pixels_that_are_done_again_are_reported_once():
+    class Failing(Network):
+        """Runs out of memory once, in the second image."""
+
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            if self.calls == 8:
+                raise MemoryError
+            return super().forward(images)
+
+    pixels, said, batch = [], [], batch_of(2, (200, 300))
+    room = Room((100, 100), 0, say=said.append)
+    found = list(predict(Failing(), [batch, batch], room=room, report=pixels.append))
+    assert len(said) == 1
+    assert len(found) == 4
+    assert sum(pixels) == 4 * 200 * 300
+
+
 def test_memory_that_never_suffices_and_other_errors_are_passed_on():
     with pytest.raises(MemoryError):
         list(predict(Small(0, ERRORS[0]), [batch_of(1)], room=Room(say=lambda line: None)))
