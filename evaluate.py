@@ -55,6 +55,10 @@ def main(argv=None):
     samples = labelled_samples(dataset, split)
     predictions = find_predictions(results, samples)
     check_request(args, results, samples)
+    if split == "val" and not {sample.image for sample in samples}.isdisjoint(
+        sample.image for sample in dataset.splits.get("train", ())
+    ):
+        _note("these images were trained on, too: the score says nothing of new ones")
 
     confusions, matches = count_all(samples, predictions, dataset)
     confusion = sum(confusions)

@@ -4,6 +4,7 @@ What can be wrong with pictures and folders is said before torch is imported, so
 """
 
 import copy
+import itertools
 import math
 import os
 import shutil
@@ -199,11 +200,22 @@ def predict_split(args, data, split, parts, run):
         keep = keeper(args, scores[0]) if scores else None
         found = inference.predict(parts.network, parts.images(split), **arguments, keep=keep)
         results.write_predictions(found, data.labels, ids, colours, bar.update)
+    if not scores:
+        set_scores_aside(run.scores(split))
     speed = number / (time.monotonic() - began)
     print(
         f"{number} {split} images predicted ({words}; {speed:.2f} images/s): {folders[0]}, in colour: {folders[1]}"
         + (f", probabilities: {folders[2]}" if scores else "")
     )
+
+
+def set_scores_aside(folder):
+    """Give probabilities of an earlier prediction another name: beside new results they would pass for theirs."""
+    if folder.is_dir():
+        names = (folder.with_name(f"earlier_{number}_{folder.name}") for number in itertools.count(1))
+        name = next(path for path in names if not path.exists())
+        os.replace(folder, name)
+        print(f"{folder} holds probabilities of an earlier prediction: it is {name} now")
 
 
 def predict_pictures(args, data, parts, found, output):

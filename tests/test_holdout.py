@@ -89,6 +89,7 @@ def test_a_run_with_a_holdout_is_scored_on_what_it_held_out(recordings, tmp_path
         f"0002TP_train00{i}.png" for i in (5, 6, 7)
     ]
     assert run_evaluate("--results", run / "results_val") == 0
+    assert "trained on" not in capsys.readouterr().err
     with open(run / "log_epoch.csv") as file:
         logged = float(next(csv.DictReader(file))["miou"])
     assert json.loads((run / "results.json").read_text())["scores"]["mean_class_iou"] == pytest.approx(logged, abs=1e-7)
@@ -107,3 +108,5 @@ def test_trained_on_everything_the_last_weights_count(recordings, tmp_path, caps
     assert "the val images are trained on, too" in screen
     assert "(best)" not in screen
     assert checkpoint.load(run / "best_weights.pth.tar")["epoch"] == 2
+    assert run_evaluate("--results", run / "results_val") == 0
+    assert "these images were trained on" in capsys.readouterr().err
