@@ -328,11 +328,9 @@ def test_probabilities_of_a_data_set(tmp_path, capsys):
     assert found.shape == (11, 64, 64)
     assert np.abs(found - expected.numpy()).max() <= 1 / 510 + 1e-5
     assert run_baseline("--save_path", run, "--predict", "--tile", 64, "--mst", "--scales", 1.25, "--no-flip") == 0
-    kept = sorted(path.name for path in (run / "scores_val").iterdir())
-    assert run_baseline("--save_path", run, "--predict", "--device", "cpu") == 0
-    assert "holds probabilities of an earlier prediction" in capsys.readouterr().out
+    assert "scores_val holds probabilities of an earlier prediction" in capsys.readouterr().out
     assert not (run / "scores_val").exists(), "they would pass for those of the new results"
-    assert sorted(path.name for path in (run / "earlier_1_scores_val").iterdir()) == kept
+    assert len(list((run / "earlier_1_scores_val").iterdir())) == 2
 
 
 def test_probabilities_that_do_not_fit_on_the_disk(tmp_path, trained, capsys, monkeypatch):
