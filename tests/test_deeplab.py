@@ -200,7 +200,7 @@ def test_a_run_with_a_second_head(tmp_path, camvid, capsys, monkeypatch):
     """Trained with its loss, predicted without it, at another output stride as well; resumed as it was."""
     run, seen = tmp_path / "run", []
     monkeypatch.setitem(resnet._KINDS, "resnet50", (resnet.Bottleneck, (1, 1, 1, 1)))
-    monkeypatch.setattr(doctor, "examine", lambda *arguments: seen.append(arguments[-1]) or "")
+    monkeypatch.setattr(doctor, "examine", lambda *arguments, **_: seen.append(arguments[-1]) or "")
     words = ("--model", "DeepLabv3plus_resnet50", "--aux", 0.4, "--seed", 1)
     assert train(run, camvid, *words, "--epochs", 1) == 0
     shown = capsys.readouterr().out
