@@ -191,7 +191,8 @@ def test_sigterm_to_torchrun_saves_and_the_run_goes_on(data, tmp_path):
 def test_a_killed_process_is_brought_back_and_the_job_ends_in_the_same_weights(data, tmp_path):
     words = ("--epochs", 8, "--batch_size", 4, "--seed", 3, "--cutmix", "--resume", "--save_minutes", 1e-9)
     untouched = launch(tmp_path / "untouched", data, *words)
-    assert untouched.wait(300) == 0
+    output = untouched.communicate(timeout=300)[0]
+    assert untouched.returncode == 0, output
     run = tmp_path / "run"
     process = launch(run, data, *words, restarts=1)
     while process.poll() is None and not (run / "checkpoint_previous.pth.tar").exists():
