@@ -162,6 +162,7 @@ def test_dry_run_keeps_nothing(tmp_path, camvid, capsys):
         assert words in screen
 
 
+@pytest.mark.slow
 def test_overfit_learns_its_images(tmp_path, camvid):
     run = tmp_path / "run"
     assert train(run, camvid, "--overfit", 2, "--epochs", 25, "--lr_init", "0.05", "--seed", 0) == 0

@@ -40,7 +40,10 @@ def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
 
 @pytest.mark.parametrize(
     ("name", "loss"),
-    [*(("UNet", loss) for loss in (*PIXELWISE, EVERY_OTHER)), ("DeepLabv3_resnet50", "ce")],
+    [
+        *(("UNet", loss) for loss in (*PIXELWISE, EVERY_OTHER)),
+        pytest.param("DeepLabv3_resnet50", "ce", marks=pytest.mark.slow),
+    ],
 )
 def test_accumulated_steps_equal_those_of_the_whole_batch(name, loss):
     """In float64 to 1e-10: weights after two steps, which see every gradient, and the momentum of the first."""
@@ -255,6 +258,7 @@ def test_counting_by_sorting_equals_bincount():
 # ---------------------------------------------------------------------------------------------- the command line
 
 
+@pytest.mark.slow
 def test_every_switch_trains_resumes_and_predicts(camvid, tmp_path, capsys):
     run = tmp_path / "run"
     words = ("--epochs", 1, "--amp", "bf16", "--no-channels_last", "--checkpoint_blocks", "--norm", "evo")

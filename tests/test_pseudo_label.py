@@ -393,3 +393,17 @@ def test_bad_labels_in_the_folder_are_named_before_training(tmp_path, data, caps
     assert "x.png holds the value 77" in capsys.readouterr().err
     assert train(tmp_path / "r", data, "--overfit", 2, "--extra_data", wrong) == 2
     assert "leave out --extra_data" in capsys.readouterr().err
+
+
+def test_validation_images_are_known_by_content_not_by_name(tmp_path):
+    data = make_camvid(tmp_path / "data", (("train", 2), ("val", 2)))
+    other = make_camvid(tmp_path / "other", (("train", 2),), seed=5)
+    image, label = (next((other / folder).glob("*train000.png")) for folder in ("train", "trainannot"))
+    for path in (image, label):  # another picture with the name of a validation image
+        path.rename(path.with_name("0001TP_val000.png"))
+    opened = open_dataset("camvid", data)
+    assert len(add_training_images(opened, [str(other)]).split("train")) == 4
+    copied = other / "train" / "0001TP_train001.png"
+    copied.write_bytes((data / "val" / "0001TP_val001.png").read_bytes())
+    with pytest.raises(InputError, match=r"train001\.png is the validation image .*val001\.png"):
+        add_training_images(opened, [str(other)])

@@ -1,6 +1,8 @@
 """More training images from other folders, such as those with pseudo labels or pasted objects."""
 
+import filecmp
 import json
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,6 +67,21 @@ def read_sources(folder):
     )
 
 
+def same_pictures(samples, others):
+    """Pairs of samples whose images are the same file, byte for byte, whatever they are called.
+
+    Yields:
+        (Sample, Sample): one of `samples`, one of `others`.
+    """
+    by_size = defaultdict(list)
+    for other in others:
+        by_size[other.image.stat().st_size].append(other)
+    for sample in samples:
+        for other in by_size.get(sample.image.stat().st_size, ()):
+            if filecmp.cmp(sample.image, other.image, shallow=False):
+                yield sample, other
+
+
 def with_extra(dataset, folders, open_dataset):
     """A data set whose training images are followed by those of other folders.
 
@@ -77,8 +94,8 @@ def with_extra(dataset, folders, open_dataset):
         Dataset
 
     Raises:
-        InputError: a folder that holds another data set, no training images, labels of another kind, an image whose name is that
-            of a validation image, or images with parts of one.
+        InputError: a folder that holds another data set, no training images, labels of another kind, a validation image, or
+            images with parts of one.
     """
     for folder in folders:
         provenance = read_provenance(folder)
@@ -94,12 +111,10 @@ def with_extra(dataset, folders, open_dataset):
                 f"{dataset.encoding}; convert one of them"
             )
         scored = {sample.name: sample for sample in dataset.splits.get("val", ())}
-        for sample in samples:
-            if sample.name in scored:
-                raise InputError(
-                    f"--extra_data {folder} has the validation image {scored[sample.name].image}, which would then say "
-                    "nothing; remove it"
-                )
+        for sample, known in same_pictures(samples, scored.values()):
+            raise InputError(
+                f"--extra_data: {sample.image} is the validation image {known.image}, which would then say nothing; remove it"
+            )
         if pasted := sorted(read_sources(folder) & set(scored)):
             raise InputError(
                 f"--extra_data {folder} may show parts of the validation image {scored[pasted[0]].image}, which would then "
