@@ -78,7 +78,8 @@ def test_the_average_is_what_is_validated_and_kept(whole):
 
 
 # 4 steps and 2 validation batches an epoch: in the first epoch and again after the last step; in the last validation
-@pytest.mark.parametrize("stops", [(2, 12), pytest.param((13, 2), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stops", [(2, 12), (13, 2)])
 def test_stopped_and_continued_it_is_the_same_run(whole, data, tmp_path, monkeypatch, capsys, stops):
     run = tmp_path / "run"
     StopAt(monkeypatch, stops[0])

@@ -112,6 +112,7 @@ def test_same_seed_same_run(tmp_path, camvid):
     assert rows[0] == rows[1] != rows[2]
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_run(tmp_path, camvid):
     for workers in (0, 2):
         assert train(tmp_path / str(workers), camvid, "--epochs", 2, "--seed", 5, "--num_workers", workers) == 0

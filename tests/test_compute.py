@@ -83,6 +83,7 @@ def test_the_weight_is_known_without_the_outputs(name):
     assert (criterion.weight(torch.full_like(labels, VOID)) == 0).all()
 
 
+@pytest.mark.slow
 def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, capsys):
     """Two images in parts of one are the step of two: with group norm the same log up to rounding, CutMix included."""
     words = ("--epochs", 2, "--seed", 0, "--norm", "group", "--cutmix")
