@@ -33,30 +33,35 @@ def prepare(argv):
         raise InputError("--dry_run and --replay are for one process: run them without torchrun")
     run = runlog.RunFolder(Path(args.save_path))
     source = args.replay or (run.last if args.resume and run.holds_run else args.weights)
+    typed, stored = (), {}
     if args.predict or source:
         folder = Path(source).parent if source else run.path
         stored = runlog.read_options(folder / run.options.name) or checkpoint_options(source)
         if args.predict:  # an overfitted run predicts the real splits, too
             stored = {name: value for name, value in stored.items() if name not in ("overfit", *options.PREDICTION)}
         args, typed = options.parse(argv, stored)
-        args.pretrained = args.pretrained and os.path.abspath(args.pretrained)  # as it is stored
-        args.class_weights = class_weights.written_out(args.class_weights)
-        args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
-        fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
-        if args.predict or not args.override:
-            options.refuse_changes(args, typed & set(fixed), stored)
         args.weights = str(source) if source and not args.replay else None
     else:
         options.check(args)  # --resume of a run that is not there starts it
-        args.class_weights = class_weights.written_out(args.class_weights)
+    spell_out(args)
+    fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
+    if args.predict or not args.override:
+        options.refuse_changes(args, set(typed) & set(fixed), stored)
     check_run_folder(args, run)
     data = open_data(args)
     splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
     return args, data, {split: survey(data, split) for split in splits}, run
 
 
+def spell_out(args):
+    """Write options as a run stores them: whole paths, and the numbers of a file of class weights."""
+    args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
+    args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
+    args.class_weights = class_weights.written_out(args.class_weights)
+
+
 def open_data(args):
-    """The data set as the options want it; what they leave open is filled in by `settle`.
+    """The data set as the options, spelled out, want it; what they leave open is filled in by `settle`.
 
     Returns:
         Dataset
@@ -134,9 +139,7 @@ def settle(args, data):
     args.lr_init = lr if args.lr_init is None else args.lr_init
     args.lr_weight_decay = decay if args.lr_weight_decay is None else args.lr_weight_decay
     args.dataset_path = os.path.abspath(data.root)
-    args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
-    args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
     args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
     args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
 

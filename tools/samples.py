@@ -62,6 +62,7 @@ def main(argv=None):
         raise InputError(f"{modes[0]} is not for this picture, which shows how a new training augments: leave it out")
     output = Path(own.output)
     _refuse_foreign(output, own.force)
+    prepare.spell_out(args)
     data = prepare.open_data(args)
     rows = draw_rows(args, data, survey(data, "train"), own.num)
     pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
