@@ -6,25 +6,20 @@ Works on files alone and needs no torch.
 
 import json
 import math
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import options
 from helpers import scores
 from helpers.boundary import FRACTION
+from helpers.counting import count_all
 from helpers.errors import InputError, exit_status
-from helpers.images import read_instances, read_label
 from helpers.parsing import Parser, Switch
 from helpers.runlog import read_options, write_text
 from learning.datasets import DATASETS, open_as_stored
-from learning.datasets.holdout import recording
+from learning.datasets.holdout import recording, sees_val
 
 # Lines of results.txt: the first five are the VIPriors challenge's.
 SUMMARY = {
@@ -50,20 +45,20 @@ def main(argv=None):
     args = parse(argv)
     results = Path(args.results)
     results = results.resolve() if results.name in ("", "..") else results
-    dataset = find_dataset(args, results.parent)
+    stored = read_stored(args, results.parent)
+    dataset = open_as_stored(stored, results.parent / "options.json")
     split = {"results_test": "test", "results_train": "train"}.get(results.name, "val")
     samples = labelled_samples(dataset, split)
     predictions = find_predictions(results, samples)
     check_request(args, results, samples)
-    if split == "val" and not {sample.image for sample in samples}.isdisjoint(
-        sample.image for sample in dataset.splits.get("train", ())
-    ):
+    if split == "val" and sees_val(stored):
         _note("these images were trained on, too: the score says nothing of new ones")
 
-    confusions, matches = count_all(samples, predictions, dataset)
+    with_instances = has_instances(samples, dataset.labels)
+    confusions, matches = count_all(samples, predictions, dataset, with_instances)
     confusion = sum(confusions)
     found = scores.evaluate(confusion, matches, dataset.labels)
-    print_scores(found, has_instances=matches is not None)
+    print_scores(found, with_instances)
     further = on_request(args, results, dataset, samples, predictions, confusions)
 
     output = Path(args.output) if args.output else results.parent
@@ -126,21 +121,25 @@ def parse(argv):
     return args
 
 
-def find_dataset(args, run):
-    """The data set in the options of the folder `run`, and divided as there, unless another was typed; else ./minicity.
+def read_stored(args, run):
+    """dict: the options of the folder `run`, with the data set that was typed in place of theirs; they may be missing.
 
     Raises:
-        InputError: damaged options.json, no such data set.
+        InputError: damaged options.json.
     """
-    path = run / "options.json"
     typed = {name: getattr(args, name) for name in ("dataset", "dataset_path") if getattr(args, name)}
     try:
-        stored = read_options(path)
+        stored = read_options(run / "options.json")
     except InputError:
         if len(typed) < 2:
             raise
         stored = {}
-    return open_as_stored(stored | typed, path)
+    return stored | typed
+
+
+def find_dataset(args, run):
+    """The data set that `read_stored` names, divided as there; else minicity in ./minicity."""
+    return open_as_stored(read_stored(args, run), run / "options.json")
 
 
 def labelled_samples(dataset, split):
@@ -192,38 +191,8 @@ def _named_alike(name, files):
     return [file for file in files if file.startswith(key) and not file[len(key) :][:1].isdigit()]
 
 
-def count_all(samples, predictions, dataset):
-    """Count every pixel of every image, in threads: decoding, three quarters of the work, lets other threads run.
-
-    Returns:
-        (list of int64 (n, n), int64 (k, 4) or None): the confusion matrix over label ids of each image, in the order of
-        `samples`, and the `scores.instance_matches` of all; None where instance maps are missing.
-
-    Raises:
-        InputError: names the first image, in the order of `samples`, that cannot be scored.
-    """
-    # glibc gives freed memory back, and the system clears it anew for every image, until a block as large as this one was
-    # freed (mallopt(3), M_MMAP_THRESHOLD). It is never written, so it costs nothing; elsewhere it does nothing.
-    np.empty(31 << 20, np.uint8)
-    count = partial(count_image, dataset=dataset, with_instances=_has_instances(samples, dataset.labels))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        counted = threads.map(count, samples, predictions)
-        confusions, matches = zip(*_with_bar(counted, len(samples)), strict=True)
-    return list(confusions), None if matches[0] is None else np.concatenate(matches)
-
-
-def _with_bar(counted, total):
-    """What is counted, with a progress bar on a terminal where tqdm is installed: scoring needs numpy and Pillow only."""
-    if not (sys.stderr and sys.stderr.isatty()):  # importing tqdm takes as long as scoring thirty small images
-        return counted
-    with suppress(ImportError):
-        from tqdm import tqdm
-
-        return tqdm(counted, total=total, desc="evaluating", delay=1, leave=False)
-    return counted
-
-
-def _has_instances(samples, table):
+def has_instances(samples, table):
+    """Whether nIoU can be scored; instance maps of some images only are said, and left alone."""
     if not any(row.has_instances for row in table.rows):
         return False
     missing = [sample for sample in samples if sample.instances is None]
@@ -233,61 +202,7 @@ def _has_instances(samples, table):
     return not missing
 
 
-def count_image(sample, path, dataset, with_instances):
-    """Compare the prediction in `path` with the truth of `sample`.
-
-    Returns:
-        (int64 (n, n), int64 (k, 4) or None): confusion matrix over label ids, and `scores.instance_matches`.
-
-    Raises:
-        InputError: unreadable files, different sizes, values that are no labels.
-    """
-    table = dataset.labels
-    truth, prediction = read_label(sample.label), _read_prediction(path)
-    _check_size(path, prediction, sample.label, truth)
-    values = scores.confusion_matrix(truth, prediction, 256)
-    truth_labels, known = table.decoder(dataset.encoding, "ids")
-    _check_values(sample.label, values.sum(1), known)
-    predicted_labels, known = table.decoder("ids", "ids")
-    _check_values(path, values.sum(0), known)
-    confusion = scores.merge(values, truth_labels, predicted_labels, len(table.rows))
-    if not with_instances:
-        return confusion, None
-    instances = read_instances(sample.instances)
-    _check_size(sample.instances, instances, sample.label, truth)
-    try:
-        return confusion, scores.instance_matches(instances, prediction, table)
-    except InputError as error:
-        raise InputError(f"{sample.instances}: {error}") from None
-
-
-def _read_prediction(path):
-    try:
-        return read_label(path)
-    except InputError:
-        with suppress(OSError, SyntaxError, Image.DecompressionBombError), Image.open(path) as image:
-            if len(image.getbands()) > 1:
-                raise InputError(f"{path} is a colour picture; use results_val, not results_color_val") from None
-        raise
-
-
-def _check_size(path, pixels, label, truth):
-    if pixels.shape != truth.shape:
-        size, expected = ("x".join(map(str, array.shape)) for array in (pixels, truth))
-        raise InputError(f"{path} is {size} pixels, but {label} is {expected}; both must have the same size")
-
-
-def _check_values(path, counts, known):
-    unknown = np.flatnonzero(counts * ~known)
-    if len(unknown):
-        also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
-        raise InputError(
-            f"{path} holds the value {unknown[0]} in {counts[unknown[0]]} pixels{also}, but labels here are "
-            f"0 .. {np.flatnonzero(known[:255])[-1]}, and 255 for void"
-        )
-
-
-def print_scores(found, has_instances):
+def print_scores(found, with_instances):
     """Print `scores.evaluate`'s dict in the benchmark's layout; nIoU is n/a where instances are not known."""
     rule = "-" * 32
     for title, kind in (("classes", "class"), ("categories", "category")):
@@ -296,7 +211,7 @@ def print_scores(found, has_instances):
         print(f"{title:<16} IoU      nIoU\n{rule}")
         for rows in ({name: (iou[name], niou[name]) for name in iou}, means):
             for name, (plain, weighted) in rows.items():
-                print(f"{name:<14}: {plain:5.3f}    {f'{weighted:5.3f}' if has_instances else '  n/a'}")
+                print(f"{name:<14}: {plain:5.3f}    {f'{weighted:5.3f}' if with_instances else '  n/a'}")
             print(rule)
         print()
     print(f"accuracy of all pixels, void included: {found['accuracy']:.3f}")

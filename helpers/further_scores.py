@@ -1,11 +1,9 @@
 """What evaluate.py adds on request: boundary IoU, calibration error, bootstrap intervals; each a dict and lines of text."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from helpers import bootstrap, boundary, calibration, scores
+from helpers.counting import in_threads
 from helpers.errors import InputError
 from helpers.images import read_label
 from helpers.probabilities import read_probabilities
@@ -30,7 +28,7 @@ def boundaries(samples, predictions, dataset, fraction):
         distance = boundary.width(truth.shape, fraction)
         return boundary.boundary_counts(truth, decode[read_label(path)], len(names), distance)
 
-    values = boundary.boundary_iou(sum(_in_threads(count, samples, predictions)))
+    values = boundary.boundary_iou(sum(in_threads(count, samples, predictions)))
     found = {"fraction": fraction, "class": dict(zip(names, values.tolist(), strict=True)), "mean": scores.mean(values)}
     lines = [f"{name:<14}: {value:5.3f}" for name, value in (*found["class"].items(), ("Average", found["mean"]))]
     return found, [f"boundary IoU, within {100 * fraction:g} % of the diagonal", "-" * 32, *lines]
@@ -58,7 +56,7 @@ def calibrated(samples, folder, dataset):
             raise InputError(f"{path} holds {len(probabilities)} classes, not the {expected}; predict again")
         return calibration.bin_pixels(probabilities, dataset.decode[read_label(sample.label)])
 
-    bins = sum(_in_threads(count, samples))
+    bins = sum(in_threads(count, samples))
     error = calibration.expected_calibration_error(bins)
     number, right, confidence = bins
     with np.errstate(invalid="ignore"):
@@ -85,8 +83,3 @@ def interval(confusions, samples, table, num_resamples, blocks=None):
     drawn = "images" if blocks is None else f"{len(set(blocks))} recordings"
     line = f"mean class IoU: {mean.value:.4f}, 95 % interval {mean.low:.4f} .. {mean.high:.4f} ({num_resamples} draws of {drawn})"
     return mean._asdict() | {"resamples": num_resamples, "drawn": drawn}, [line]
-
-
-def _in_threads(work, *arguments):
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(threads.map(work, *arguments))

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import evaluate
-from helpers import scores
+from helpers import counting, scores
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
 from helpers.labels import CITYSCAPES
@@ -338,7 +338,7 @@ def test_the_first_bad_image_is_the_one_named(city, capsys):
 def test_the_first_bad_image_is_the_one_named_even_if_a_later_one_is_found_first(city, capsys, monkeypatch):
     for index in (1, 2):
         save(prediction_path(index), np.full((12, 16), 99, np.uint8))
-    counted, original = threading.Event(), evaluate.count_image
+    counted, original = threading.Event(), counting.count_image
 
     def count_image(sample, path, *args, **options):
         if path.name == prediction_path(1).name:
@@ -349,7 +349,7 @@ def test_the_first_bad_image_is_the_one_named_even_if_a_later_one_is_found_first
             if path.name == prediction_path(2).name:
                 counted.set()
 
-    monkeypatch.setattr(evaluate, "count_image", count_image)
+    monkeypatch.setattr(counting, "count_image", count_image)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert_refused(capsys, prediction_path(1))
 
@@ -367,7 +367,7 @@ def test_ctrl_c_while_counting_ends_with_130(city, capsys, monkeypatch):
     def count_image(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "count_image", count_image)
+    monkeypatch.setattr(counting, "count_image", count_image)
     assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val"]) == 130
     assert capsys.readouterr().err == "\nevaluate.py: stopped\n"
     assert not Path("R/results.txt").exists()
@@ -379,7 +379,7 @@ def test_progress_bar_is_for_terminals(capsys, monkeypatch, terminal):
     bars = []
     monkeypatch.setattr(tqdm, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert list(evaluate._with_bar(iter("ab"), 2)) == ["a", "b"]
+    assert list(counting.with_bar(iter("ab"), 2, "words")) == ["a", "b"]
     assert bars == ([2] if terminal else [])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 import evaluate
 from helpers import scores
+from helpers.counting import count_all, in_threads
 from helpers.errors import InputError, exit_status
 from helpers.images import read_label
 from helpers.parsing import Parser
@@ -47,7 +48,7 @@ def main(argv=None):
     samples = dataset.split(args.split)
     predictions = evaluate.find_predictions(run.results(args.split), samples)
     labelled = all(sample.label for sample in samples)
-    confusions = viewing.count(dataset, samples, predictions) if labelled else None
+    confusions = count_all(samples, predictions, dataset, with_instances=False)[0] if labelled else None
 
     order = list(worst_first(confusions, dataset.labels) if labelled else range(len(samples)))[: args.max]
     rendered = _render(dataset, [(samples[i], predictions[i]) for i in order], args, folder)
@@ -80,10 +81,8 @@ def _render(dataset, pairs, args, folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     width = None if args.embed else args.width
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
-        rendered = viewing.in_threads(
-            lambda sample, prediction: pictures.render(dataset, sample, prediction, width, Path(scratch)),
-            pairs,
-            "pictures",
+        rendered = in_threads(
+            lambda pair: pictures.render(dataset, *pair, width, Path(scratch)), pairs, words="pictures"
         )
         _place(folder, Path(scratch))
     return rendered
@@ -116,7 +115,7 @@ def worst_first(confusions, labels):
     """Positions of images by their mean class IoU, lowest first; those without a scored pixel come last.
 
     Args:
-        confusions: int64 (images, n, n) over label ids.
+        confusions: list of int64 (n, n) over label ids, of each image.
         labels: helpers.labels.LabelTable.
 
     Returns:

@@ -3,18 +3,15 @@
 import csv
 import json
 import math
-import os
 import shlex
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import evaluate
 from helpers import scores
+from helpers.counting import count_all
 from helpers.errors import InputError
 from helpers.runlog import COLUMNS, RunFolder, read_options
 
@@ -83,27 +80,6 @@ def read_history(run):
         raise InputError(f"{path} is damaged ({error}); restore it, or remove it to go without curves") from None
 
 
-def count(dataset, samples, predictions):
-    """Compare predictions with the truth, in threads; see `evaluate.count_image`.
-
-    Returns:
-        int64 (images, n, n): confusion matrices over label ids, rows are the truth.
-
-    Raises:
-        InputError: names the first image that cannot be scored.
-    """
-    job = partial(evaluate.count_image, dataset=dataset, with_instances=False)
-    counted = in_threads(job, list(zip(samples, predictions, strict=True)), "counting")
-    return np.stack([confusion for confusion, _ in counted])
-
-
-def in_threads(job, items, description):
-    """list of job(*item), in order: decoding and encoding let other threads run."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        done = threads.map(lambda item: job(*item), items)
-        return list(tqdm(done, total=len(items), desc=description, unit="img", delay=1, leave=False, disable=None))
-
-
 def read_counts(run, split, find):
     """Counted pixels of the predictions of a run, or of its results.json where the predictions are gone.
 
@@ -124,7 +100,8 @@ def read_counts(run, split, find):
         return _stored_counts(run, split)
     dataset = find(run.path)
     samples = evaluate.labelled_samples(dataset, split)
-    confusions = count(dataset, samples, evaluate.find_predictions(results, samples))
+    predictions = evaluate.find_predictions(results, samples)
+    confusions, _ = count_all(samples, predictions, dataset, with_instances=False)
     names = tuple(sample.name for sample in samples)
     return Counts(dataset.name, names, dataset.labels.names, *scores.class_counts(confusions, dataset.labels))
 
