@@ -9,7 +9,6 @@ import math
 import os
 import shlex
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -27,15 +26,7 @@ def main(argv=None):
 
     args, data, surveys, run = prepare(argv)
     try:
-        if args.replay:
-            return replay(args, data, surveys)
-        if args.dry_run:
-            return dry_run(args, data, surveys, run)
-        if args.predict:
-            from prediction import predict
-
-            return predict(args, data, run)
-        return train(args, data, surveys, run, started)
+        status = perform(args, data, surveys, run, started)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
         if args.compile and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             raise InputError(f"--compile does not work here ({str(error).splitlines()[0]}); leave it out") from None
@@ -53,6 +44,28 @@ def main(argv=None):
             raise
         print(f"\nstopped; continue with: python baseline.py {run.continuation}", file=sys.stderr)
         return 130
+
+    from learning import distributed
+
+    distributed.stop()
+    return status
+
+
+def perform(args, data, surveys, run, started):
+    """Do what the options ask for and return the exit status."""
+    if args.replay:
+        from rehearsal import replay
+
+        return replay(args, data, surveys)
+    if args.dry_run:
+        from rehearsal import dry_run
+
+        return dry_run(args, data, surveys, run)
+    if args.predict:
+        from prediction import predict
+
+        return predict(args, data, run)
+    return train(args, data, surveys, run, started)
 
 
 def train(args, data, surveys, run, started):
@@ -106,7 +119,6 @@ def train(args, data, surveys, run, started):
             checkpoint.load_weights(parts.model, checkpoint.load(run.best), run.best, {})
             predict_split(args, data, "val", parts, run)
             print(f"score them with: python evaluate.py --results {shlex.quote(str(run.results('val')))}")
-    distributed.stop()
 
 
 def train_and_validate(args, data, run, parts, keeper, clock, done):
@@ -229,103 +241,6 @@ def after_each(keep, trained, progress):
         keep(trained)
 
     return report
-
-
-def replay(args, data, surveys):
-    """Repeat the step of a nonfinite.pth.tar, and say layer by layer what happens; status 1 where it happens again."""
-    from build import Parts
-    from learning import checkpoint
-    from learning.replay import replay_step
-
-    stored = checkpoint.load(args.replay)
-    if not {"epoch", "step", "files"} <= set(stored):
-        raise InputError(f"--replay {args.replay}: expected the nonfinite.pth.tar of a run that stopped at a step")
-    parts = Parts(args, data, surveys)
-    checkpoint.load_weights(parts.model, stored, args.replay, {})
-    epoch, step = stored["epoch"], stored["step"]
-    if stored["processes"] > 1:
-        raise InputError(
-            f"--replay {args.replay}: the step was shared by {stored['processes']} processes, which cannot be replayed"
-        )
-    if step >= len(parts.train_batches) or stored["files"] != parts.step_files(epoch, step):
-        raise InputError(
-            f"--replay {args.replay}: its images are not those of the data in {args.dataset_path} any more"
-        )
-    images, labels = next(iter(parts.train_batches.epoch(epoch, step)))
-    found, finite = replay_step(parts.model, parts.training, images, labels, epoch, step)
-    print(f"epoch {epoch}, step {step} of {args.replay}:", *stored["files"], *found, sep="\n  ")
-    print("nothing is wrong here: what happened then did not happen again" if finite else "it happened again")
-    return 0 if finite else 1
-
-
-def dry_run(args, data, surveys, run):
-    """Go once through everything at the real sizes and say what it takes; nothing is kept."""
-    from announce import first_screen
-    from build import Parts
-    from helpers import runlog, scores
-    from learning import checkpoint, inference
-    from learning.learner import train_epoch, validate_epoch
-
-    parts = Parts(args, data, surveys)
-    autocast = parts.precision.autocast
-    print(first_screen(args, data, surveys, run, parts))
-
-    def timed(what, work):
-        began = time.monotonic()
-        result = work()
-        seconds = time.monotonic() - began
-        print(f"{what:<42} {seconds:8.2f} s", flush=True)
-        return result, seconds
-
-    def train_on(batches):
-        # What is reported waits for the device.
-        train_epoch(parts.training, batches, parts.metrics(), 0, lambda _, metrics: metrics.mean_loss())
-
-    batch = next(iter(parts.train_batches.epoch(0)))
-    timed("first training step", lambda: train_on([batch]))
-    _, step = timed("training step", lambda: train_on([batch]))
-    seen = next(iter(parts.eval_batches("val")))
-    one = seen._replace(images=seen.images[:1], labels=seen.labels[:1], sizes=seen.sizes[:1], samples=seen.samples[:1])
-    _, validation = timed(
-        "validation of 1 image",
-        lambda: validate_epoch(
-            parts.scored_network, [one], parts.training.criterion, autocast, parts.metrics(), lambda *_: None
-        ),
-    )
-    _, single = timed(
-        "prediction of 1 image, single scale", lambda: list(inference.predict(parts.network, [one], autocast=autocast))
-    )
-    ((_, prediction),), several = timed(
-        "prediction of 1 image, --mst",
-        lambda: list(inference.predict(parts.network, [one], inference.MST_SCALES, True, autocast)),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        state = {
-            "model_state_dict": parts.model.state_dict(),
-            "optimizer_state_dict": parts.training.optimizer.state_dict(),
-        }
-        _, saving = timed("saving a checkpoint", lambda: checkpoint.save(state, Path(folder) / run.checkpoint.name))
-    truth = one.labels[0].cpu().numpy()
-    timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))
-
-    num_val = len(data.split("val"))
-    epoch = len(parts.train_batches) * step + num_val * validation + 2 * saving
-    total = parts.plan.total_steps * step + parts.plan.validations * num_val * validation
-    total += 2 * parts.plan.epochs * saving + num_val * (several if args.mst else single)
-    print(f"peak memory {peak_memory(parts.device)}; an epoch about {runlog.duration(epoch)}, ", end="")
-    print(f"the whole run about {runlog.duration(total)} and the time to read the data. Nothing was kept.")
-
-
-def peak_memory(device):
-    """str: the most memory that was in use so far, the GPU's or, on the CPU, the process's."""
-    if device.type == "cuda":
-        import torch
-
-        return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of the GPU"
-    import resource  # not on every system, so not at the top
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB"
 
 
 if __name__ == "__main__":

@@ -31,12 +31,11 @@ def predict(args, data, run):
     parts = Parts(args, data, {})
     path = Path(args.weights) if args.weights else run.best
     if not distributed.is_main():
-        return distributed.stop()
+        return
     architecture = {name: getattr(args, name) for name in options.ARCHITECTURE}
     checkpoint.load_weights(parts.model, checkpoint.load_validated(path), path, architecture)
     if args.export:
-        export_network(args, data, parts)
-        return distributed.stop()
+        return export_network(args, data, parts)
     splits = [split for split in ("val", "test") if split in data.splits]
     if args.input:
         predict_pictures(args, data, parts, found, output)
@@ -46,7 +45,6 @@ def predict(args, data, run):
         run.create()
         for split in splits:
             predict_split(args, data, split, parts, run)
-    distributed.stop()
 
 
 def check_export(path, force):

@@ -6,6 +6,7 @@ agreements on what to do next, so that they never wait for a GPU.
 
 import contextlib
 import datetime
+import gc
 import os
 
 import torch
@@ -42,9 +43,16 @@ def start(device):
 
 
 def stop():
-    """Leave the other processes."""
+    """Leave the other processes; to be called where nothing holds a `spread` model any more.
+
+    The groups have threads, which end with the last reference to their group. One that is still at work when the interpreter
+    shuts down aborts the process.
+    """
+    global _control
     if dist.is_initialized():
+        _control = None
         dist.destroy_process_group()
+        gc.collect()
 
 
 def size():

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from commands import small_run, train
+from commands import run_baseline, small_run, train
 from steps import CLASSES, batch, training_of, without_dropout
 from tiny import make_camvid
 
@@ -55,6 +56,30 @@ def test_batch_norms_become_synchronised_ones():
     assert not any(isinstance(module, PooledBatchNorm) for module in model.modules())
     assert list(model.state_dict()) == names
     assert {id(parameter) for parameter in model.parameters()} == parameters, "the optimizer's are the model's"
+
+
+# ---------------------------------------------------------------------------------------------- the end
+
+
+def train_to_the_end(rank, port, words):
+    """One of two processes of a run; fails if a thread of their groups outlives the program."""
+    torch.set_num_threads(1)
+    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in where.items()}, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    run_baseline(*words)
+    names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+    assert names and not [name for name in names if "gloo" in name], names
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in another way")
+def test_no_thread_outlives_a_run(data, tmp_path):
+    """One that is still at work when the interpreter shuts down aborts the process, after a run that went well."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = small_run(tmp_path / "run", data, "--epochs", 1, "--batch_size", 2)
+    torch.multiprocessing.spawn(train_to_the_end, (port, words), nprocs=2)
+    assert (tmp_path / "run" / "results_val").is_dir()
 
 
 # ---------------------------------------------------------------------------------------------- the same weights
