@@ -11,7 +11,6 @@ import shlex
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import options
 from helpers.errors import InputError, exit_status, is_out_of_memory

@@ -21,13 +21,13 @@ OUTPUT_STRIDES = {
 NORMS = ("batch", "instance", "group", "evo", "evo_b0")
 LOSSES = ("ce", "weighted_ce", "focal", "ohem", "dice", "log_dice", "tversky", "lovasz", "abl")
 COPYPASTE_OBJECTS = 8  # the most on an image, where nobody says otherwise
-# Options of a single loss: which, and the default.
+# Options of a single loss: which, the default, what stands for it in the help, and its help.
 OF_A_LOSS = {
-    "focal_gamma": ("focal", 2.0),
-    "ohem_threshold": ("ohem", 0.7),
-    "ohem_fraction": ("ohem", 0.0625),
-    "tversky_alpha": ("tversky", 0.3),
-    "tversky_beta": ("tversky", 0.7),
+    "focal_gamma": ("focal", 2.0, "G", "exponent of the focal loss"),
+    "ohem_threshold": ("ohem", 0.7, "P", "hard pixels have less probability of their class"),
+    "ohem_fraction": ("ohem", 0.0625, "F", "at least this share of an image's pixels is hard"),
+    "tversky_alpha": ("tversky", 0.3, "A", "cost of false positives"),
+    "tversky_beta": ("tversky", 0.7, "B", "cost of false negatives"),
 }
 DATASETS = ("minicity", "camvid")
 AMP = ("off", "bf16", "fp16")
@@ -166,7 +166,7 @@ def _add_prediction_options(add):
 
 
 def _add_data_options(add):
-    """What is trained on, and how it is shown."""
+    """What is trained on, and how it is read."""
     add("--dataset", choices=DATASETS, default="minicity", help="data set format (default: %(default)s)")
     add("--dataset_path", metavar="FOLDER", help="its folder (default: ./ and the data set's name)")
     add(
@@ -191,6 +191,27 @@ def _add_data_options(add):
     add("--test_size", action=Size, help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
     add("--dataset_mean", type=float, nargs=3, metavar="X", help="RGB mean, 0 .. 1 (default: the data set's)")
     add("--dataset_std", type=float, nargs=3, metavar="X", help="RGB standard deviation (default: the data set's)")
+    add(
+        "--cache",
+        choices=CACHES,
+        default="auto",
+        help="decoded images: one file a split on disk, or all on the GPU (default: %(default)s, what fits)",
+    )
+    add("--cache_path", metavar="FOLDER", help="where the files of the cache go (default: the user's cache folder)")
+    add(
+        "--num_workers",
+        type=int,
+        default=8,
+        metavar="N",
+        help="loader processes, at most one a core (default: %(default)s)",
+    )
+    add(
+        "--pin_memory", action=Switch, default=True, help="page-locked batches for faster copies to a GPU (default: on)"
+    )
+
+
+def _add_augmentation_options(add):
+    """What happens to a training image, and what its batch mixes into it."""
     add(
         "--augment",
         choices=AUGMENTS,
@@ -248,23 +269,6 @@ def _add_data_options(add):
         metavar="N",
         help="paste 1 to N objects on such an image (default: %(default)s)",
     )
-    add(
-        "--cache",
-        choices=CACHES,
-        default="auto",
-        help="decoded images: one file a split on disk, or all on the GPU (default: %(default)s, what fits)",
-    )
-    add("--cache_path", metavar="FOLDER", help="where the files of the cache go (default: the user's cache folder)")
-    add(
-        "--num_workers",
-        type=int,
-        default=8,
-        metavar="N",
-        help="loader processes, at most one a core (default: %(default)s)",
-    )
-    add(
-        "--pin_memory", action=Switch, default=True, help="page-locked batches for faster copies to a GPU (default: on)"
-    )
 
 
 def _add_model_options(add):
@@ -319,7 +323,7 @@ def _add_compute_options(add):
 
 
 def _add_training_options(add):
-    """Batches, learning rate, loss."""
+    """Batches, length, learning rate."""
     add(
         "--batch_size",
         type=int,
@@ -371,6 +375,10 @@ def _add_training_options(add):
         metavar="DECAY",
         help="validate and keep the exponential moving average of the weights, such as 0.999 (default: off)",
     )
+
+
+def _add_loss_options(add):
+    """What is minimised."""
     add("--loss", default="ce", help=f"{', '.join(LOSSES)}, or a sum such as ce+0.5*dice (default: %(default)s)")
     add(
         "--class_weights",
@@ -385,50 +393,19 @@ def _add_training_options(add):
         metavar="S",
         help="for ce and weighted_ce: share of the target spread over all classes (default: %(default)s)",
     )
-    add(
-        "--focal_gamma",
-        type=float,
-        default=OF_A_LOSS["focal_gamma"][1],
-        metavar="G",
-        help="exponent of the focal loss (default: %(default)s)",
-    )
-    add(
-        "--ohem_threshold",
-        type=float,
-        default=OF_A_LOSS["ohem_threshold"][1],
-        metavar="P",
-        help="hard pixels have less probability of their class (default: %(default)s)",
-    )
-    add(
-        "--ohem_fraction",
-        type=float,
-        default=OF_A_LOSS["ohem_fraction"][1],
-        metavar="F",
-        help="at least this share of an image's pixels is hard (default: %(default)s)",
-    )
-    add(
-        "--tversky_alpha",
-        type=float,
-        default=OF_A_LOSS["tversky_alpha"][1],
-        metavar="A",
-        help="cost of false positives (default: %(default)s)",
-    )
-    add(
-        "--tversky_beta",
-        type=float,
-        default=OF_A_LOSS["tversky_beta"][1],
-        metavar="B",
-        help="cost of false negatives (default: %(default)s)",
-    )
+    for name, (_, default, metavar, meaning) in OF_A_LOSS.items():
+        add(f"--{name}", type=float, default=default, metavar=metavar, help=f"{meaning} (default: %(default)s)")
 
 
 _GROUPS = {
     "run": _add_run_options,
     "prediction": _add_prediction_options,
     "data": _add_data_options,
+    "augmentation": _add_augmentation_options,
     "model": _add_model_options,
     "compute": _add_compute_options,
     "training": _add_training_options,
+    "loss": _add_loss_options,
 }
 
 
@@ -638,7 +615,7 @@ def _without_its_loss(name, loss, default):
 
 
 _REFUSED = (
-    *(_without_its_loss(name, *about) for name, about in OF_A_LOSS.items()),
+    *(_without_its_loss(name, loss, default) for name, (loss, default, *_) in OF_A_LOSS.items()),
     (
         lambda a: list(weighted_sum(a.loss)) == ["abl"],
         "--loss abl moves boundaries that another loss has to make first: write a sum such as ce+lovasz+abl",
