@@ -175,7 +175,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
 
 
 def show_epoch(data, run, history, shown):
-    """Write the logs, the learning curve, and the pictures of a validation.
+    """Write the logs and, after a validation, the learning curve and its pictures.
 
     Args:
         shown: what `validate_epoch` returned, [] for an epoch without validation.
@@ -183,8 +183,9 @@ def show_epoch(data, run, history, shown):
     from helpers import plots, runlog
 
     runlog.write_logs(run.path, history)
-    plots.learning_curve(history, run.path / "learning_curve.png")
-    plots.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
+    if shown:
+        plots.learning_curve(history, run.path / "learning_curve.png")
+        plots.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
 
 
 def diagnose(args, data, parts, trained):

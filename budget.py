@@ -105,14 +105,14 @@ def measure(args, run, parts, show, now):
         rehearse(args, run, parts, show, shown, timed) if distributed.is_main() else (0, 0, 0)
     )
     distributed.wait()
-    return Pace(step, first_batch + saving + drawing, validation + saving_best)
+    return Pace(step, first_batch, validation + saving + drawing + saving_best)
 
 
 def rehearse(args, run, parts, show, shown, timed):
     """Save and draw in a folder of its own in the run folder, which goes again.
 
     Returns:
-        3 floats: seconds to save a checkpoint, to write logs and pictures of an epoch, to save the best weights.
+        3 floats: seconds to save a checkpoint, to write logs and pictures of a validation, to save the best weights.
     """
     history = runlog.extend_history({}, *(2 * [dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)]), 0.01, 1.0, 1.0)
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".time_budget_") as folder:

@@ -98,7 +98,7 @@ def _add_run_options(add):
         type=float,
         default=10.0,
         metavar="M",
-        help="save within long epochs, too (default: %(default)s)",
+        help="the longest time between two saves; every validation has one (default: %(default)s)",
     )
     add("--pretrained", metavar="FILE", help="start from these weights instead of from scratch")
     add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")

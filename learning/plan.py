@@ -43,8 +43,8 @@ class Pace:
 
     Args:
         step: one step, with the loading and mixing of its batch.
-        epoch: what every epoch adds: its first batch, saving, logs, learning curve.
-        validation: what a validation adds: the whole split, its pictures, saving the best weights.
+        epoch: what every epoch adds: its first batch.
+        validation: what a validation adds: the whole split, logs and pictures, checkpoint and best weights.
     """
 
     step: float

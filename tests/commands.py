@@ -27,6 +27,11 @@ def run_baseline(*words):
     return exit_status("baseline.py", baseline.main, ["--num_workers", "0", *map(str, words)])
 
 
+def stored_options(run):
+    """dict: what a run folder says of its options."""
+    return json.loads((run / "options.json").read_text())["options"]
+
+
 def run_evaluate(*words):
     """Exit status of evaluate.py."""
     return exit_status("evaluate.py", evaluate.main, list(map(str, words)))

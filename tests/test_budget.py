@@ -1,7 +1,6 @@
 """Length of a run: --steps, --time_budget with a clock of its own, --validate_every, averages; stopped and continued."""
 
 import csv
-import json
 import math
 import os
 import subprocess
@@ -9,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run_baseline, small_run, train
+from commands import run_baseline, small_run, stored_options, train
 from test_resume import StopAt, resume, same_end
 from tiny import make_camvid
 
@@ -42,10 +41,6 @@ def whole(data, tmp_path_factory):
 def rows(run):
     with open(run / "log_epoch.csv") as file:
         return list(csv.DictReader(file))
-
-
-def stored_options(run):
-    return json.loads((run / "options.json").read_text())["options"]
 
 
 def last(run):
@@ -162,8 +157,8 @@ class FakeClock:
 
 
 def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
-    """Half a second a step, 2 s a validation batch, 3 s a checkpoint and 1 s to draw: 4 steps of an epoch take 2 + 3 + 1 s,
-    its validation 4 + 3 s with the best weights. 60 s after 7 s of preparation and 100 s of other things."""
+    """Half a second a step, 2 s a validation batch, 3 s a checkpoint and 1 s to draw: 4 steps of an epoch take 2 s,
+    its validation 4 + 3 + 1 s, and 3 s with the best weights. 60 s after 7 s of preparation and 100 s of other things."""
     words = small_run(tmp_path / "run", data, "--time_budget", 3, "--seed", 1)
     args, opened, surveys, run = prepare.prepare(words)
     parts, clock = build.Parts(args, opened, surveys), FakeClock()
@@ -179,10 +174,10 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     )
     budget.fix_steps(args, run, parts, clock.takes(1.0, lambda *_: None), clock() - 50, clock)
     ((pace, left),) = paces
-    assert pace == Pace(step=0.5, epoch=4.0, validation=7.0)
+    assert pace == Pace(step=0.5, epoch=0.0, validation=11.0)
     steps = 2 + 1 + budget_steps(0.03 * 180 / 0.5)
     assert left == 180 - 50 - steps * 0.5 - 3 * 2.0 - 2 * 3.0 - 2 * 1.0
-    # An epoch is 2 + 4 + 7 = 13 s.
+    # An epoch is 2 + 11 = 13 s.
     expected = 4 * int(left // 13)
     rest = left % 13 - 11
     expected += max(0, int(rest // 0.5))
@@ -207,10 +202,18 @@ def test_a_budget_that_is_too_small_is_refused(data, tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------- rarer validation
 
 
-def test_epochs_without_validation(data, tmp_path, capsys):
+def test_epochs_without_validation(data, tmp_path, monkeypatch, capsys):
     words = ("--epochs", 4, "--validate_every", 3, "--seed", 2, "--lr_init", 0.001)
-    run = tmp_path / "run"
+    run, saved, save = tmp_path / "run", [], checkpoint.save
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda state, path, *rest: saved.append((path.name, state["epoch"])) or save(state, path, *rest),
+    )
     assert train(run, data, *words) == 0
+    assert [epoch for name, epoch in saved if name == "checkpoint.pth.tar"] == [2, 3], (
+        "short epochs do not wait for a disk"
+    )
     out = capsys.readouterr().out
     assert out.count("not validated") == 2
     table = rows(run)
