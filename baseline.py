@@ -4,6 +4,7 @@ Imports wait until they are needed: `--help` and typing mistakes are answered be
 with files and folders before torch is, which alone takes seconds.
 """
 
+import gc
 import itertools
 import math
 import os
@@ -46,6 +47,8 @@ def main(argv=None):
 
     from learning import distributed
 
+    if args.num_workers or distributed.size() > 1:
+        gc.collect()  # the parts of a run refer to each other; loader processes and groups end with them, in order
     distributed.stop()
     return status
 

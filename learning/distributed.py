@@ -6,7 +6,6 @@ agreements on what to do next, so that they never wait for a GPU.
 
 import contextlib
 import datetime
-import gc
 import os
 
 import torch
@@ -52,7 +51,6 @@ def stop():
     if dist.is_initialized():
         _control = None
         dist.destroy_process_group()
-        gc.collect()
 
 
 def size():
