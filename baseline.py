@@ -38,7 +38,7 @@ def main(argv=None):
         ) from None
     except Stopped as stopped:
         print(f"{stopped}: saved; continue with: python baseline.py {run.continuation}", file=sys.stderr)
-        return stopped.status
+        status = stopped.status
     except KeyboardInterrupt:
         if args.predict or args.dry_run or not run.holds_run:
             raise
@@ -54,7 +54,7 @@ def main(argv=None):
 
 
 def perform(args, data, surveys, run, started):
-    """Do what the options ask for and return the exit status."""
+    """Do what the options ask for, and return the exit status; None is 0."""
     if args.replay:
         from rehearsal import replay
 
@@ -71,7 +71,7 @@ def perform(args, data, surveys, run, started):
 
 
 def train(args, data, surveys, run, started):
-    """Train, validate after every epoch, keep the best weights, and predict the validation images with them.
+    """Train, validate every --validate_every epochs, keep the best weights, and predict the validation images with them.
 
     Args:
         started: when the program was, by the clock `time.monotonic`.
@@ -223,8 +223,8 @@ def present(args, data, surveys, run, parts, state):
 
     run.create()
     write_options(args, run, parts, state)
-    if state.history:  # a kill may have come between the checkpoint and these
-        runlog.write_logs(run.path, state.history)
+    runlog.write_logs(run.path, state.history)  # a kill may have come between the checkpoint and these
+    if state.history:
         plots.learning_curve(state.history, run.path / "learning_curve.png")
     print(first_screen(args, data, surveys, run, parts), flush=True)
     if state.epoch or state.step:

@@ -105,7 +105,8 @@ def measure(args, run, parts, show, now):
         rehearse(args, run, parts, show, shown, timed) if distributed.is_main() else (0, 0, 0)
     )
     distributed.wait()
-    return Pace(step, first_batch, validation + saving + drawing + saving_best)
+    validation += saving + drawing + saving_best
+    return Pace(step, first_batch, validation, saving, 60 * args.save_minutes)
 
 
 def rehearse(args, run, parts, show, shown, timed):

@@ -36,13 +36,14 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "poly")
 CACHES = ("auto", "off", "disk", "device")
 TRAIN_ON = ("train", "trainval")
+SPLITS = ("val", "test")
 SCORE_TYPES = ("uint8", "float16")
 
 # Options of one command, not of the run: neither read back from a run folder nor compared with it.
 PER_COMMAND = (
     *("save_path", "weights", "resume", "override", "save_minutes", "predict", "replay", "dry_run"),
     *("device", "num_workers", "pin_memory", "cache", "cache_path"),
-    *("input", "output", "force", "tile", "overlap", "save_scores", "export"),
+    *("split", "input", "output", "force", "tile", "overlap", "save_scores", "export"),
 )
 # How images are predicted: kept by a run that is resumed, because it ends with a prediction, but typed anew with --predict.
 PREDICTION = ("mst", "scales", "flip")
@@ -96,9 +97,9 @@ def _add_run_options(add):
     add(
         "--save_minutes",
         type=float,
-        default=10.0,
+        default=2.0,
         metavar="M",
-        help="the longest time between two saves; every validation has one (default: %(default)s)",
+        help="every validation ends with a save; save this often in between, too (default: %(default)s)",
     )
     add("--pretrained", metavar="FILE", help="start from these weights instead of from scratch")
     add("--predict", action=Switch, help="predict val and test with the best weights of --save_path, no training")
@@ -128,6 +129,7 @@ def _add_run_options(add):
 
 def _add_prediction_options(add):
     """What is predicted, and how."""
+    add("--split", choices=SPLITS, help="with --predict: only these images (default: val and, if there are any, test)")
     add(
         "--input",
         nargs="+",
@@ -662,8 +664,12 @@ _REFUSED = (
         "--replay repeats one step: leave out --predict, --resume and --dry_run",
     ),
     (
-        lambda a: (a.input or a.tile or a.save_scores or a.export) and not a.predict,
-        "--input, --tile, --save_scores and --export belong to --predict: add it, or leave them out",
+        lambda a: (a.split or a.input or a.tile or a.save_scores or a.export) and not a.predict,
+        "--split, --input, --tile, --save_scores and --export belong to --predict: add it, or leave them out",
+    ),
+    (
+        lambda a: a.split and (a.input or a.export),
+        "--split chooses images of the data set: leave out --input and --export, or --split",
     ),
     (lambda a: a.output and not a.input, "--output belongs to --input: name pictures with it"),
     (lambda a: a.force and not (a.input or a.export), "--force belongs to --input and --export: add one of them"),

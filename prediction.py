@@ -16,6 +16,7 @@ from helpers import pictures, probabilities, results, runlog
 from helpers.errors import InputError
 from helpers.images import read_picture
 from helpers.standalone import check_format
+from prepare import predicted_splits
 
 LEAST_AGREEMENT = 0.99  # share of a picture's pixels with the checkpoint's class, for an exported network to be kept
 
@@ -36,10 +37,10 @@ def predict(args, data, run):
     checkpoint.load_weights(parts.model, checkpoint.load_validated(path), path, architecture)
     if args.export:
         return export_network(args, data, parts)
-    splits = [split for split in ("val", "test") if split in data.splits]
     if args.input:
         predict_pictures(args, data, parts, found, output)
     else:
+        splits = predicted_splits(args, data)
         sizes = [args.test_size for split in splits for _ in data.split(split)]
         check_disk(args, sizes, len(data.labels.classes), run.path)
         run.create()

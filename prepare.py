@@ -49,8 +49,15 @@ def prepare(argv):
         options.refuse_changes(args, set(typed) & set(fixed), stored)
     check_run_folder(args, run)
     data = open_data(args)
-    splits = [split for split in ("val", "test") if split in data.splits] if args.predict else ["train", "val"]
+    if args.split and args.split not in data.splits:
+        raise InputError(f"--split {args.split}: there are no {args.split} images in {data.root}")
+    splits = predicted_splits(args, data) if args.predict else ["train", "val"]
     return args, data, {split: survey(data, split) for split in splits}, run
+
+
+def predicted_splits(args, data):
+    """list of str: the splits whose images --predict is for."""
+    return [split for split in options.SPLITS if split in data.splits and args.split in (None, split)]
 
 
 def spell_out(args):

@@ -42,6 +42,7 @@ def dry_run(args, data, surveys, run):
     from helpers import runlog, scores
     from learning import checkpoint, inference
     from learning.learner import train_epoch, validate_epoch
+    from learning.plan import Pace, Plan
 
     parts = Parts(args, data, surveys)
     autocast = parts.precision.autocast
@@ -86,10 +87,13 @@ def dry_run(args, data, surveys, run):
     timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))
 
     num_val = len(data.split("val"))
-    epoch = len(parts.train_batches) * step + num_val * validation + 2 * saving
-    total = parts.plan.total_steps * step + parts.plan.validations * num_val * validation
-    total += 2 * parts.plan.epochs * saving + num_val * (several if args.mst else single)
-    print(f"peak memory {peak_memory(parts.device)}; an epoch about {runlog.duration(epoch)}, ", end="")
+    pace = Pace(step, 0.0, num_val * validation + 2 * saving, saving, 60 * args.save_minutes)
+    epoch = pace.seconds(Plan(len(parts.train_batches), len(parts.train_batches)))
+    total = pace.seconds(parts.plan) + num_val * (several if args.mst else single)
+    print(
+        f"peak memory {peak_memory(parts.device)}; an epoch with its validation about {runlog.duration(epoch)}, ",
+        end="",
+    )
     print(f"the whole run about {runlog.duration(total)} and the time to read the data. Nothing was kept.")
 
 

@@ -198,7 +198,7 @@ def train_batch(images, labels, mean, std, palette, path, most=8):
 
 
 def validation(predictions, decode, palette, epoch, folder):
-    """Draw images of the validation set: NAME.png and NAME_gt.png once, NAME_epoch_E.png for every epoch.
+    """Draw images of the validation set: NAME.png and NAME_gt.png once, NAME_epoch_E.png for every epoch that validates.
 
     Args:
         predictions: list of (Sample, uint8 (H, W) of train ids).

@@ -164,7 +164,7 @@ def write_logs(folder, history):
 
     Args:
         folder: the run folder.
-        history: dict of lists, one value an epoch, as `extend_history` makes it.
+        history: dict of lists, one value an epoch, as `extend_history` makes it; {} before the first.
     """
     write_text(Path(folder) / "log_epoch.csv", _csv(history, COLUMNS))
     write_text(Path(folder) / "log_time.csv", _csv(history, TIME_COLUMNS))
@@ -227,7 +227,7 @@ def _csv(history, columns):
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["epoch", *columns])
-    values = zip(*(history[key] for key in columns.values()), strict=True)
+    values = zip(*(history.get(key, ()) for key in columns.values()), strict=True)
     rows.writerows([epoch, *(f"{value:.8g}" for value in row)] for epoch, row in enumerate(values))
     return file.getvalue()
 

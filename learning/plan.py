@@ -1,6 +1,7 @@
 """How long a run trains: steps, epochs, validations, and how many of them a span of time takes. No torch."""
 
 import bisect
+import math
 from dataclasses import dataclass
 
 
@@ -45,15 +46,21 @@ class Pace:
         step: one step, with the loading and mixing of its batch.
         epoch: what every epoch adds: its first batch.
         validation: what a validation adds: the whole split, logs and pictures, checkpoint and best weights.
+        saving: what a further checkpoint takes, at most as much as a validation.
+        save_every: from one save to the next, where validations are farther apart.
     """
 
     step: float
     epoch: float
     validation: float
+    saving: float = 0.0
+    save_every: float = math.inf
 
     def seconds(self, plan):
         """float: what a plan takes."""
-        return plan.total_steps * self.step + plan.epochs * self.epoch + plan.validations * self.validation
+        training = plan.total_steps * self.step + plan.epochs * self.epoch
+        further_saves = max(0.0, training / self.save_every - plan.validations)
+        return training + plan.validations * self.validation + further_saves * self.saving
 
     def steps_within(self, seconds, steps_per_epoch, validate_every):
         """int: the most steps that end within a span of time, 0 where not even one does."""

@@ -12,6 +12,7 @@ from commands import run_baseline, small_run, stored_options, train
 from test_resume import StopAt, resume, same_end
 from tiny import make_camvid
 
+import baseline
 import budget
 import build
 import options
@@ -174,7 +175,7 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     )
     budget.fix_steps(args, run, parts, clock.takes(1.0, lambda *_: None), clock() - 50, clock)
     ((pace, left),) = paces
-    assert pace == Pace(step=0.5, epoch=0.0, validation=11.0)
+    assert pace == Pace(step=0.5, epoch=0.0, validation=11.0, saving=3.0, save_every=120.0)
     steps = 2 + 1 + budget_steps(0.03 * 180 / 0.5)
     assert left == 180 - 50 - steps * 0.5 - 3 * 2.0 - 2 * 3.0 - 2 * 1.0
     # An epoch is 2 + 11 = 13 s.
@@ -222,6 +223,26 @@ def test_epochs_without_validation(data, tmp_path, monkeypatch, capsys):
     assert len(list((run / "images").glob("*_epoch_*.png"))) == 2 * 2, "two images of two validations"
     best = checkpoint.load(run / "best_weights.pth.tar")
     assert best["miou"] == pytest.approx(max(float(row["miou"]) for row in table[2:]))
+
+
+def test_a_kill_between_two_validations(data, tmp_path, monkeypatch):
+    """What was not saved is done again, and the log has no row twice."""
+    words = ("--epochs", 4, "--validate_every", 2, "--seed", 2)
+    run, killed, show = tmp_path / "run", tmp_path / "killed", baseline.show_epoch
+    assert train(run, data, *words) == 0
+
+    def kill(data, run, history, shown):
+        show(data, run, history, shown)
+        assert len(history["miou"]) < 3, "killed"
+
+    monkeypatch.setattr(baseline, "show_epoch", kill)
+    with pytest.raises(AssertionError, match="killed"):
+        train(killed, data, *words)
+    monkeypatch.undo()
+    assert len(rows(killed)) == 3
+    assert last(killed)["epoch"] == 1, "the last that was validated"
+    assert resume(killed) == 0
+    assert same_end(run, killed)
 
 
 @pytest.mark.slow

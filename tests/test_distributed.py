@@ -19,6 +19,7 @@ from commands import run_baseline, small_run, train
 from steps import CLASSES, batch, training_of, without_dropout
 from tiny import make_camvid
 
+import baseline
 import options
 from learning import checkpoint, distributed, learner
 from learning.metrics import EpochMetrics
@@ -61,26 +62,33 @@ def test_batch_norms_become_synchronised_ones():
 # ---------------------------------------------------------------------------------------------- the end
 
 
-def train_to_the_end(rank, port, words):
-    """One of two processes of a run; fails if a thread of their groups outlives the program."""
+def train_to_the_end(rank, port, words, stop):
+    """One of two processes of a run; fails if a thread of their groups outlives the program.
+
+    Args:
+        stop: whether SIGTERM comes after the first epoch.
+    """
     torch.set_num_threads(1)
     where = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
     os.environ.update({name: str(value) for name, value in where.items()}, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
-    run_baseline(*words)
+    if stop:
+        baseline.show_epoch = lambda *_: signal.raise_signal(signal.SIGTERM)
+    assert run_baseline(*words) == (143 if stop else 0)
     names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert "python" in "".join(names), names
     assert "gloo" not in "".join(names), names
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in another way")
-def test_no_thread_outlives_a_run(data, tmp_path):
+@pytest.mark.parametrize("stop", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_thread_outlives_a_run(data, tmp_path, stop):
     """One that is still at work when the interpreter shuts down aborts the process, after a run that went well."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = small_run(tmp_path / "run", data, "--epochs", 1, "--batch_size", 2)
-    torch.multiprocessing.spawn(train_to_the_end, (port, words), nprocs=2)
-    assert (tmp_path / "run" / "results_val").is_dir()
+    words = small_run(tmp_path / "run", data, "--epochs", 1 + stop, "--batch_size", 2)
+    torch.multiprocessing.spawn(train_to_the_end, (port, words, stop), nprocs=2)
+    assert (tmp_path / "run" / "results_val").is_dir() != stop
 
 
 # ---------------------------------------------------------------------------------------------- the same weights

@@ -43,8 +43,14 @@ def test_the_most_steps_that_end_in_time():
     assert pace.steps_within(-3, 10, 1) == 0
 
 
+def test_saves_between_two_validations_count():
+    """100 s of training and two validations: with a save every 20 s, three more than theirs."""
+    assert Pace(1.0, 0.0, 5.0, saving=2.0, save_every=20.0).seconds(Plan(10, 100, 5)) == 100 + 2 * 5 + 3 * 2
+    assert Pace(1.0, 0.0, 5.0, saving=2.0, save_every=60.0).seconds(Plan(10, 100, 5)) == 100 + 2 * 5
+
+
 @pytest.mark.parametrize("seconds", [0.5, 8, 100, 1234.5])
 def test_it_is_what_trying_every_number_finds(seconds):
-    pace = Pace(0.7, 1.3, 2.9)
+    pace = Pace(0.7, 1.3, 2.9, 0.8, 13.0)
     fits = [total for total in range(1, 3000) if pace.seconds(Plan(7, total, 3)) <= seconds]
     assert pace.steps_within(seconds, 7, 3) == max(fits, default=0)
