@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import os
 import shlex
+import sys
 
 from helpers.errors import InputError
 
@@ -15,6 +17,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, fromfile_prefix_chars="@", **options)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does; raises `InputError` for an option file that is not there."""
+        for word in sys.argv[1:] if args is None else args:
+            if word.startswith("@") and not os.path.isfile(word[1:]):
+                raise InputError(f"{word}: there is no option file {word[1:]}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message):
         """Raise what programs print and answer with status 2."""

@@ -17,6 +17,11 @@ def test_an_option_file_stands_for_its_words(tmp_path):
     assert typed == {"loss", "focal_gamma", "save_path", "epochs"}
 
 
+def test_an_option_file_that_is_not_there():
+    with pytest.raises(InputError, match="there is no option file recipes/none.txt"):
+        options.parse(["@recipes/none.txt"])
+
+
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
     [
