@@ -18,7 +18,7 @@ def test_an_option_file_stands_for_its_words(tmp_path):
 
 
 def test_an_option_file_that_is_not_there():
-    with pytest.raises(InputError, match="there is no option file recipes/none.txt"):
+    with pytest.raises(InputError, match=r"there is no option file recipes/none\.txt"):
         options.parse(["@recipes/none.txt"])
 
 
