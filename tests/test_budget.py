@@ -94,6 +94,7 @@ def test_stopped_and_continued_it_is_the_same_run(whole, data, tmp_path, monkeyp
         assert answer in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cut_epoch_is_finished_when_the_run_is_made_longer(whole, data, tmp_path):
     """Its row is replaced, no image is left out, and the whole epoch's counts are in it."""
     run = tmp_path / "run"
@@ -225,6 +226,7 @@ def test_epochs_without_validation(data, tmp_path, monkeypatch, capsys):
     assert best["miou"] == pytest.approx(max(float(row["miou"]) for row in table[2:]))
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_validations(data, tmp_path, monkeypatch):
     """What was not saved is done again, and the log has no row twice."""
     words = ("--epochs", 4, "--validate_every", 2, "--seed", 2)

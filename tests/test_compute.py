@@ -41,7 +41,8 @@ def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
-        *(("UNet", loss) for loss in (*PIXELWISE, EVERY_OTHER)),
+        ("UNet", EVERY_OTHER),
+        *(pytest.param("UNet", loss, marks=pytest.mark.slow) for loss in PIXELWISE),
         pytest.param("DeepLabv3_resnet50", "ce", marks=pytest.mark.slow),
     ],
 )

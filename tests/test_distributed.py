@@ -80,7 +80,8 @@ def train_to_the_end(rank, port, words, stop):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in another way")
-@pytest.mark.parametrize("stop", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [False, True])
 def test_no_thread_outlives_a_run(data, tmp_path, stop):
     """One that is still at work when the interpreter shuts down aborts the process, after a run that went well."""
     with socket.socket() as free:
@@ -115,7 +116,9 @@ def work(rank, path, accumulate, name, loss="ce"):
     distributed.stop()
 
 
-@pytest.mark.parametrize(("accumulate", "loss"), [(1, "ce"), (2, "2*ce+0.5*dice+lovasz+ohem")])
+@pytest.mark.parametrize(
+    ("accumulate", "loss"), [pytest.param(1, "ce", marks=pytest.mark.slow), (2, "2*ce+0.5*dice+lovasz+ohem")]
+)
 def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate, loss):
     """In float64 to 1e-10 after three steps; the shares have different numbers of valid pixels."""
     torch.multiprocessing.spawn(work, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)
@@ -191,6 +194,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     assert "--batch_size 3 is for all 2 processes together" in output
 
 
+@pytest.mark.slow
 def test_a_damaged_image_ends_every_process_with_its_name(tmp_path):
     """The survey reads headers and ends only: what is damaged in the middle is met in training, by one process."""
     root = make_camvid(tmp_path / "data", (("train", 8), ("val", 2)))

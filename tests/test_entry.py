@@ -48,6 +48,7 @@ def test_a_recipe_becomes_a_packed_entry(data, tmp_path, monkeypatch, capsys):
     assert stored_options(run)["train_on"] == "trainval"
 
 
+@pytest.mark.slow
 def test_called_again_it_goes_on(data, tmp_path, capsys):
     run = tmp_path / "run"
     words = small_run(run, data, "--epochs", 2, "--seed", 1)
@@ -86,6 +87,7 @@ def test_damaged_test_images_are_found_first(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_stopped_it_goes_on(data, tmp_path, monkeypatch, capsys):
     """SIGTERM after the first epoch; the same line ends where an entry that nobody stopped does."""
     words = ("--epochs", 2, "--seed", 3)
