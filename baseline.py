@@ -15,16 +15,16 @@ from functools import partial
 
 import options
 from helpers.errors import InputError, exit_status, is_out_of_memory
-from helpers.stopping import Stopped
+from helpers.signals import Stopped
 
 
 def main(argv=None):
     """Run baseline.py on the words of a command line and return the exit status."""
     started = time.monotonic()
     options.parse(argv)
-    from prepare import prepare
+    from learning.run.setup import setup_run
 
-    args, data, surveys, run = prepare(argv)
+    args, data, surveys, run = setup_run(argv)
     try:
         status = perform(args, data, surveys, run, started)
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
@@ -56,17 +56,17 @@ def main(argv=None):
 def perform(args, data, surveys, run, started):
     """Do what the options ask for, and return the exit status; None is 0."""
     if args.replay:
-        from rehearsal import replay
+        from learning.run.dry_run import replay
 
         return replay(args, data, surveys)
     if args.dry_run:
-        from rehearsal import dry_run
+        from learning.run.dry_run import dry_run
 
         return dry_run(args, data, surveys, run)
     if args.predict:
-        from prediction import predict
+        from learning.run.predict_command import run_prediction
 
-        return predict(args, data, run)
+        return run_prediction(args, data, run)
     return train(args, data, surveys, run, started)
 
 
@@ -76,25 +76,25 @@ def train(args, data, surveys, run, started):
     Args:
         started: when the program was, by the clock `time.monotonic`.
     """
-    from build import Parts
-    from helpers.runlog import Clock, duration
-    from helpers.stopping import StopSignals
+    from helpers.run_folder import Clock, duration
+    from helpers.signals import StopSignals
     from learning import checkpoint, distributed
-    from learning.guard import NonFinite
-    from prediction import predict_split
-    from prepare import sees_val
-    from resume import Keeper, restore, write_fault
+    from learning.run.build import Parts
+    from learning.run.predict_command import predict_split
+    from learning.run.resume import CheckpointSaver, restore, write_fault
+    from learning.run.setup import sees_val
+    from learning.training.nonfinite import NonFinite
 
     parts = Parts(args, data, surveys)
     state = restore(args, parts, run)
     if args.time_budget and not args.steps:
-        from budget import fix_steps
+        from learning.run.time_budget import fix_steps
 
         fix_steps(args, run, parts, partial(show_epoch, data), started)
     plan = parts.plan
     clock = Clock(plan.total_steps / plan.steps_per_epoch - state.epoch)
     with StopSignals() as signals:
-        keeper = Keeper(args, run, parts, state, signals, started)
+        keeper = CheckpointSaver(args, run, parts, state, signals, started)
         if args.weights and args.override:
             keeper.save()  # first the checkpoint, then options.json: a kill in between may not leave them at odds
         if distributed.is_main():
@@ -127,13 +127,13 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     """The epoch that is next, or the rest of it, and what is written after it.
 
     Args:
-        keeper: resume.Keeper, which knows where the run stands.
-        clock: helpers.runlog.Clock of the epochs to come.
+        keeper: learning.run.resume.CheckpointSaver, which knows where the run stands.
+        clock: helpers.run_folder.Clock of the epochs to come.
         done: number of those that are done.
     """
-    from helpers import runlog
+    from helpers import run_folder
     from learning import distributed
-    from learning.learner import train_epoch, validate_epoch
+    from learning.training.engine import train_epoch, validate_epoch
 
     keeper.begin_epoch()
     state, training, plan, began = keeper.state, parts.training, parts.plan, time.monotonic()
@@ -141,7 +141,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     trained, validated, shown = parts.metrics(state.trained), None, []
     num_steps = max(0, plan.steps_of(epoch) - first_step)  # 0 where only the validation was cut off
     num_train, num_val = plan.steps_of(epoch) * parts.step_size, len(data.split("val")) * plan.validates(epoch)
-    bar, progress = runlog.progress_bar(
+    bar, progress = run_folder.progress_bar(
         num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val)
     )
     with bar:
@@ -153,15 +153,15 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
 
     if plan.validates(epoch):
         validated = parts.metrics()
-        distributed.align(parts.model)
-        distributed.align(parts.scored)
-        bar, progress = runlog.progress_bar(num_val, f"epoch {epoch} val")
+        distributed.broadcast_buffers(parts.model)
+        distributed.broadcast_buffers(parts.scored)
+        bar, progress = run_folder.progress_bar(num_val, f"epoch {epoch} val")
         with bar:
             report = after_each(keeper.after_validation_batch, trained, progress)
             network, autocast = parts.scored_network, parts.precision.autocast
             shown = validate_epoch(network, parts.val_batches, training.criterion, autocast, validated, report)
 
-    history = runlog.extend_history(
+    history = run_folder.extend_history(
         {name: values[:epoch] for name, values in state.history.items()},  # without what the epoch was when it was cut
         trained.add_up().summary(),
         validated and validated.add_up().summary(),
@@ -172,7 +172,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     is_best = keeper.after_epoch(history, validated is not None)
     if distributed.is_main():
         show_epoch(data, run, history, shown)
-        print(runlog.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
+        print(run_folder.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
     if epoch == 0:
         diagnose(args, data, parts, trained)
 
@@ -183,9 +183,9 @@ def show_epoch(data, run, history, shown):
     Args:
         shown: what `validate_epoch` returned, [] for an epoch without validation.
     """
-    from helpers import plots, runlog
+    from helpers import plots, run_folder
 
-    runlog.write_logs(run.path, history)
+    run_folder.write_logs(run.path, history)
     if shown:
         plots.learning_curve(history, run.path / "learning_curve.png")
         plots.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
@@ -193,7 +193,8 @@ def show_epoch(data, run, history, shown):
 
 def diagnose(args, data, parts, trained):
     """After the first epoch: one paragraph on what looks sick in the training."""
-    from learning import checkpoint, distributed, doctor
+    from learning import checkpoint, distributed
+    from learning.training import diagnostics
 
     start = parts.fresh_model()
     if args.pretrained and not os.path.exists(args.pretrained):
@@ -202,7 +203,7 @@ def diagnose(args, data, parts, trained):
         checkpoint.load_pretrained(start, args.pretrained)
     images, _ = next(iter(parts.train_batches.epoch(0)))
     with parts.precision.autocast():
-        paragraph = doctor.examine(
+        paragraph = diagnostics.examine(
             parts.model,
             start.state_dict(),
             images[: args.batch_size],
@@ -218,12 +219,12 @@ def diagnose(args, data, parts, trained):
 
 def present(args, data, surveys, run, parts, state):
     """Make the run folder, and show what is about to happen: the first screen and the first batch."""
-    from announce import first_screen, write_options
-    from helpers import plots, runlog
+    from helpers import plots, run_folder
+    from learning.run.summary import first_screen, write_options
 
     run.create()
     write_options(args, run, parts, state)
-    runlog.write_logs(run.path, state.history)  # a kill may have come between the checkpoint and these
+    run_folder.write_logs(run.path, state.history)  # a kill may have come between the checkpoint and these
     if state.history:
         plots.learning_curve(state.history, run.path / "learning_curve.png")
     print(first_screen(args, data, surveys, run, parts), flush=True)

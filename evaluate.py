@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 import options
-from helpers import scores
-from helpers.boundary import FRACTION
-from helpers.counting import count_all
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Switch
-from helpers.runlog import read_options, write_text
-from learning.datasets import DATASETS, open_as_stored
-from learning.datasets.holdout import recording, sees_val
+from helpers.run_folder import write_text
+from helpers.scoring import scores
+from helpers.scoring.boundary_iou import FRACTION
+from helpers.scoring.counting import count_all
+from learning.data.datasets import DATASETS, open_as_stored
+from learning.data.datasets.splits import recording, sees_val
+from learning.data.predictions import find_predictions, labelled_samples, read_stored
 
 # Lines of results.txt: the first five are the VIPriors challenge's.
 SUMMARY = {
@@ -121,76 +122,6 @@ def parse(argv):
     return args
 
 
-def read_stored(args, run):
-    """dict: the options of the folder `run`, with the data set that was typed in place of theirs; they may be missing.
-
-    Raises:
-        InputError: damaged options.json.
-    """
-    typed = {name: getattr(args, name) for name in ("dataset", "dataset_path") if getattr(args, name)}
-    try:
-        stored = read_options(run / "options.json")
-    except InputError:
-        if len(typed) < 2:
-            raise
-        stored = {}
-    return stored | typed
-
-
-def find_dataset(args, run):
-    """The data set that `read_stored` names, divided as there; else minicity in ./minicity."""
-    return open_as_stored(read_stored(args, run), run / "options.json")
-
-
-def labelled_samples(dataset, split):
-    """The samples of a split that can be scored.
-
-    Raises:
-        InputError: the split has no images, or no labels.
-    """
-    samples = tuple(sample for sample in dataset.split(split) if sample.label)
-    if not samples:
-        raise InputError(
-            f"the {split} images of {dataset.root} have no labels to score against ({dataset.name} data set); "
-            "evaluate the results of a labelled split, such as results_val"
-        )
-    return samples
-
-
-def find_predictions(results, samples):
-    """Paths of the predictions: NAME.png, or for Cityscapes names the only <city>_<sequence>_<frame>*.png.
-
-    Raises:
-        InputError: no such folder, or a folder of colour pictures; images with no prediction, or with several.
-    """
-    if not results.is_dir():
-        raise InputError(f"there is no folder {results}; predict first: python baseline.py --save_path RUN --predict")
-    if results.name.startswith("results_color"):
-        plain = results.name.replace("_color", "", 1)
-        raise InputError(f"{results} holds colour pictures; use {plain}, not {results.name}")
-    files = sorted(path.name for path in results.iterdir() if path.suffix == ".png")
-    exact, found, missing = set(files), [], []
-    for sample in samples:
-        expected = f"{sample.name}.png"
-        names = [expected] if expected in exact else _named_alike(sample.name, files)
-        if len(names) > 1:
-            raise InputError(f"several predictions for {sample.name} in {results}: {', '.join(names)}; keep one")
-        found += [results / name for name in names]
-        missing += [] if names else [sample]
-    if missing:
-        more = f" (nor for {len(missing) - 1} more of {len(samples)})" if len(missing) > 1 else ""
-        raise InputError(f"no prediction for {missing[0].image} in {results}{more}; expected {missing[0].name}.png")
-    return found
-
-
-def _named_alike(name, files):
-    key = name.removesuffix("_leftImg8bit")
-    if key == name:
-        return []
-    # A digit after the key is another frame, where the frame numbers are not padded with zeros.
-    return [file for file in files if file.startswith(key) and not file[len(key) :][:1].isdigit()]
-
-
 def has_instances(samples, table):
     """Whether nIoU can be scored; instance maps of some images only are said, and left alone."""
     if not any(row.has_instances for row in table.rows):
@@ -247,16 +178,16 @@ def on_request(args, results, dataset, samples, predictions, confusions):
     Returns:
         dict: what results.json has of them, by the name of the option.
     """
-    from helpers import further_scores
+    from helpers.scoring import extra_scores
 
     parts = {}
     if args.boundary is not None:
-        parts["boundary"] = further_scores.boundaries(samples, predictions, dataset, args.boundary)
+        parts["boundary"] = extra_scores.boundaries(samples, predictions, dataset, args.boundary)
     if args.calibration:
-        parts["calibration"] = further_scores.calibrated(samples, scores_folder(results), dataset)
+        parts["calibration"] = extra_scores.calibrated(samples, scores_folder(results), dataset)
     if args.bootstrap is not None:
         blocks = [recording(sample.name) for sample in samples] if args.blocks else None
-        parts["bootstrap"] = further_scores.interval(confusions, samples, dataset.labels, args.bootstrap, blocks)
+        parts["bootstrap"] = extra_scores.interval(confusions, samples, dataset.labels, args.bootstrap, blocks)
     for _, lines in parts.values():
         print("", *lines, sep="\n")
     return {name: found for name, (found, _) in parts.items()}

@@ -68,7 +68,7 @@ def is_main():
     return rank() == 0
 
 
-def add_up(tensor):
+def all_reduce_sum(tensor):
     """A new tensor: the sum of what the processes hold, on every one of them."""
     if size() == 1:
         return tensor
@@ -77,7 +77,7 @@ def add_up(tensor):
     return total
 
 
-def agree(number):
+def all_reduce_max(number):
     """int: the largest of the numbers that the processes bring, 0 or more; does not wait for a GPU."""
     if size() == 1:
         return number
@@ -92,7 +92,7 @@ def wait():
         dist.barrier(group=_control)
 
 
-def spread(model, device):
+def wrap_ddp(model, device):
     """A model whose gradients are the mean over the processes; on GPUs its batch norms take the whole batch's statistics."""
     if size() == 1:
         return model
@@ -102,7 +102,7 @@ def spread(model, device):
     return torch.nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
-def align(model):
+def broadcast_buffers(model):
     """Give every process the running statistics of the first, whose weights are saved: validation is of one model."""
     for buffer in model.buffers() if size() > 1 else ():
         dist.broadcast(buffer, 0)

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from helpers.errors import InputError, exit_status
 from helpers.images import colourise, overlay, read_image, read_instances, read_label
 from helpers.parsing import Parser
-from learning.datasets import DATASETS, open_dataset
-from learning.datasets.survey import survey
+from learning.data.datasets import DATASETS, open_dataset
+from learning.data.datasets.statistics import dataset_statistics
 
 _NUM_SAMPLES = 6  # of each split on the sample sheet
 _THUMBNAIL_WIDTH = 640  # pixels
@@ -101,7 +101,7 @@ def count(dataset, split):
     Returns:
         Counts
     """
-    found = survey(dataset, split)
+    found = dataset_statistics(dataset, split)
     return Counts(
         num_images=len(found.sizes),
         sizes=sorted({tuple(size) for size in found.sizes.tolist()}),

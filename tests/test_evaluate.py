@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import evaluate
-from helpers import counting, scores
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
 from helpers.labels import CITYSCAPES
+from helpers.scoring import counting, scores
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("aachen_000000_000019", "aachen_000001_000019", "bochum_000000_000313")

@@ -14,20 +14,22 @@ from PIL import Image
 from tiny import make_minicity, save
 
 import options
-from helpers import plots, runlog, scores
+from helpers import plots, run_folder
 from helpers.images import colourise, overlay
 from helpers.labels import CITYSCAPES, VOID
-from learning import checkpoint, keyed, losses
-from learning.augment import View, colour_map, view_sample
-from learning.cache import Files
-from learning.datasets import open_dataset
-from learning.inference import predict
-from learning.loaders import EvalBatch, Feed, TrainBatches
-from learning.mixing import copyblob, cutmix
+from helpers.scoring import scores
+from learning import checkpoint, losses
+from learning.data.augmentation.mixing import copyblob, cutmix
+from learning.data.augmentation.sampling import Augmentation, draw_view
+from learning.data.augmentation.transforms import View, colour_map, view_sample
+from learning.data.cache import Files
+from learning.data.datasets import open_dataset
+from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
+from learning.inference.predict import predict_images
 from learning.models import build_model
-from learning.optim import scheduled_rate
-from learning.views import Augmentation, draw_view
-from resume import improves
+from learning.rng import COPYBLOB, CUTMIX, VIEW, draw_order, generator
+from learning.run.resume import improves
+from learning.training.optim import scheduled_rate
 
 RUNS = ("--epochs", 1)
 
@@ -117,7 +119,7 @@ def test_mst_takes_any_batch_size(tmp_path, camvid):
 
 @pytest.mark.parametrize("epochs", [1, 7])
 def test_the_learning_curve_takes_any_length(tmp_path, epochs):
-    history = {name: [0.5] * epochs for name in (*runlog.COLUMNS.values(), *runlog.TIME_COLUMNS.values())}
+    history = {name: [0.5] * epochs for name in (*run_folder.COLUMNS.values(), *run_folder.TIME_COLUMNS.values())}
     plots.learning_curve(history, tmp_path / "curve.png")
     plots.learning_curve(history | {"miou": [math.nan] * epochs}, tmp_path / "nan.png")
     assert Image.open(tmp_path / "curve.png").size[0] > 1000
@@ -150,7 +152,7 @@ def test_nothing_needs_cuda(tmp_path, camvid):
 
 def views(count=300, source=(40, 60), **changes):
     augmentation = Augmentation(**{"train_size": (40, 60), "crop_size": (20, 30), **changes})
-    return [draw_view(keyed.generator(0, keyed.VIEW, 0, index), source, augmentation) for index in range(count)]
+    return [draw_view(generator(0, VIEW, 0, index), source, augmentation) for index in range(count)]
 
 
 def test_horizontal_flip_happens_half_of_the_time():
@@ -175,7 +177,7 @@ def test_padding_covers_both_axes_with_mean_and_void():
 
 def test_equal_crop_and_train_size_is_still_cropped(camvid):
     data = open_dataset("camvid", camvid)
-    feed = Feed((0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
+    feed = LoaderConfig((0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
     batches = TrainBatches(Files(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0)
     shapes = {tuple(images.shape) for epoch in range(5) for images, _ in batches.epoch(epoch)}
     assert shapes == {(2, 3, 48, 64)}
@@ -193,8 +195,8 @@ def test_colour_jitter_above_one_half(factor):
 
 
 def test_the_last_batch_is_never_a_batch_of_one():
-    assert keyed.draw_order(0, 0, 9, 4).shape == (2, 4)
-    assert keyed.draw_order(0, 0, 3, 4).shape == (1, 4)
+    assert draw_order(0, 0, 9, 4).shape == (2, 4)
+    assert draw_order(0, 0, 3, 4).shape == (1, 4)
 
 
 def test_the_test_split_need_not_exist(tmp_path):
@@ -213,7 +215,7 @@ def test_files_are_sorted_and_stray_files_are_no_images(tmp_path):
 
 def test_cutmix_runs_on_the_current_numpy():
     images, labels = torch.rand(4, 3, 16, 16), torch.randint(0, 5, (4, 16, 16))
-    mixed, _ = cutmix(images, labels, keyed.generator(0, keyed.CUTMIX, 0, 3))
+    mixed, _ = cutmix(images, labels, generator(0, CUTMIX, 0, 3))
     assert mixed.shape == images.shape
 
 
@@ -224,7 +226,7 @@ def test_copyblob_neither_wraps_nor_smears_nor_cascades():
     labels[1, 5, 5] = 1  # the only ground of image 1 is its last pixel
     labels[0, 0, 5] = 1  # and image 0 has ground, too, for a cascade back
     images = labels[:, None].expand(2, 3, 6, 6).float() * 10
-    mixed, target = copyblob(images, labels, [(3, 1)], keyed.generator(0, keyed.COPYBLOB))
+    mixed, target = copyblob(images, labels, [(3, 1)], generator(0, COPYBLOB))
     expected = labels[1].clone()
     expected[5, 5] = 3  # one pixel of the blob is inside: the rest is dropped
     assert torch.equal(target[1], expected)
@@ -311,7 +313,7 @@ def test_predictions_have_the_source_size_and_scores_are_enlarged():
 
     model.eval = lambda: None
     batch = EvalBatch(torch.zeros(1, 3, 1, 2), None, [(2, 16)], ["sample"])
-    ((_, prediction),) = predict(model, [batch])
+    ((_, prediction),) = predict_images(model, [batch])
     assert prediction.shape == (2, 16)
     assert prediction[0].tolist() == [0] * 10 + [1] * 6
 

@@ -26,7 +26,7 @@ import numpy as np
 import options
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
-from helpers.runlog import duration, write_text
+from helpers.run_folder import duration, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 _OWN = ("--base", "--vary", "--seeds", "--jobs", "--save_path", "--help", "-h")
@@ -156,11 +156,11 @@ def check_data(folder, variants):
     Raises:
         InputError: names the variant, and what baseline.py would say.
     """
-    from prepare import prepare
+    from learning.run.setup import setup_run
 
     for name, words in variants.items():
         try:
-            prepare([*words, "--save_path", str(folder / name / "seed_0"), "--resume"])
+            setup_run([*words, "--save_path", str(folder / name / "seed_0"), "--resume"])
         except InputError as error:
             raise InputError(f"variant {name}: {error}") from None
 

@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 import options
-from helpers import runlog
+from helpers import run_folder
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
-from learning.datasets import holdout
-from tools.combining import runs
+from learning.data.datasets import splits
+from tools import runs
 
 PROGRAM = "tools.average"
 
@@ -30,21 +30,22 @@ def main(argv=None):
     args = parse(argv)
     sources = [runs.open_source(word) for word in args.runs]
     runs.refuse_differences(sources, options.ARCHITECTURE)
-    run = runlog.RunFolder(Path(args.output))
+    run = run_folder.RunFolder(Path(args.output))
     runs.refuse_foreign(run.path, PROGRAM, args.force)
     words = ["--device", args.device, "--num_workers", str(args.num_workers)]
     stored, _ = options.parse(words, sources[0].options)
     stored.save_path = args.output
     stored.train_on, stored.holdout = division(sources)
 
-    from learning import checkpoint, merging
-    from learning.predictor import Predictor
+    from learning import checkpoint
+    from learning.inference.predictor import Predictor
+    from tools import average_weights
 
     model = Predictor(sources[0].weights, "cpu").model
     states = (Predictor(source.weights, "cpu").model.state_dict() for source in sources)
-    model.load_state_dict(merging.mean_weights(states))
+    model.load_state_dict(average_weights.mean_weights(states))
     number = 0
-    if args.batches and merging.running_norms(model):
+    if args.batches and average_weights.running_norms(model):
         number = reestimate(model, sources[0], stored, args.batches)
     say_differences(sources)
 
@@ -52,7 +53,7 @@ def main(argv=None):
     made_of = [runs.describe(source) for source in sources]
     state = {"model_state_dict": model.state_dict(), "options": vars(stored), "average of": made_of}
     checkpoint.save(state, run.best)
-    runlog.write_options(run.options, vars(stored), circumstances(sources, made_of, number, stored.batch_size))
+    run_folder.write_options(run.options, vars(stored), circumstances(sources, made_of, number, stored.batch_size))
     statistics = f"statistics of {number} batches of {stored.batch_size}" if number else "statistics as they were"
     print(f"{run.best}: the mean of {len(sources)} checkpoints, {statistics}")
     print(f"predict with it: python baseline.py --save_path {shlex.quote(str(run.path))} --predict")
@@ -87,25 +88,25 @@ def reestimate(model, source, stored, most):
 
     Args:
         model: on the CPU; it is changed.
-        source: tools.combining.runs.Source of the run.
+        source: tools.runs.Source of the run.
         stored: Namespace of the run's options.
         most: number of batches.
 
     Returns:
         int: number of batches.
     """
-    from build import Parts
-    from learning import merging
-    from learning.datasets.survey import survey
+    from learning.data.datasets.statistics import dataset_statistics
+    from learning.run.build import Parts
+    from tools import average_weights
 
     data = runs.open_training_data(source)
-    parts = Parts(stored, data, {split: survey(data, split) for split in ("train", "val")})
+    parts = Parts(stored, data, {split: dataset_statistics(data, split) for split in ("train", "val")})
     parts.model.load_state_dict(model.state_dict())
     epochs = -(-most // len(parts.train_batches))
     steps = (images for epoch in range(epochs) for images, _ in parts.train_batches.epoch(epoch))
     # A step of --accumulate passes the network in parts, and statistics are those of a part.
     batches = (part for images in steps for part in images.split(stored.batch_size))
-    bar, _ = runlog.progress_bar(most * stored.batch_size, "statistics")
+    bar, _ = run_folder.progress_bar(most * stored.batch_size, "statistics")
 
     def counted():
         for images in islice(batches, most):
@@ -113,14 +114,14 @@ def reestimate(model, source, stored, most):
             bar.update(len(images))
 
     with bar:
-        number = merging.reestimate_statistics(parts.model, counted(), parts.precision.autocast)
+        number = average_weights.reestimate_statistics(parts.model, counted(), parts.precision.autocast)
     model.load_state_dict(parts.model.state_dict())
     return number
 
 
 def division(sources):
     """(str, str or None): --train_on and --holdout that leave for validation, where that is possible, what no run has seen."""
-    found = holdout.divisions(source.options for source in sources)
+    found = splits.divisions(source.options for source in sources)
     return (
         found.pop() if len(found) == 1 else (max(train_on for train_on, _ in found), None)
     )  # "trainval" is the greater word
@@ -131,7 +132,7 @@ def say_differences(sources):
     first, *others = sources
     compared = set(first.options) - set(options.PER_COMMAND)
     names = {name for source in others for name in compared if source.option(name) != first.option(name)}
-    for line in holdout.remarks({str(source.weights): source.options for source in sources}):
+    for line in splits.remarks({str(source.weights): source.options for source in sources}):
         print(line)
     if names:
         print(f"the runs differ in {', '.join(f'--{name}' for name in sorted(names))}; the new run has the first's")
@@ -149,7 +150,7 @@ def circumstances(sources, made_of, number, batch_size):
         "statistics": f"of {number} batches of {batch_size} training images" if number else "as they were",
         "external weights": ", ".join(external) or "none",
         "extra data": [entry for index, entry in enumerate(extra) if entry not in extra[:index]],
-        "commit": runlog.source_commit(),
+        "commit": run_folder.source_commit(),
     }
 
 

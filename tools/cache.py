@@ -16,7 +16,7 @@ def main(argv=None):
         InputError: wrong options, no such folder, a file that cannot be removed.
     """
     args = parse(argv)
-    from learning import cache  # and torch
+    from learning.data import cache  # and torch
 
     folder = Path(args.cache_path) if args.cache_path else cache.default_folder()
     if args.cache_path and not folder.is_dir():
@@ -81,8 +81,8 @@ def state_of(about, cache):
     """str: "valid", "changed" where a source has another size or time stamp than it had, "gone" where one is missing.
 
     Args:
-        about: header of a cache file, as `learning.cache.describe` made it; None ("unknown") for one of another version.
-        cache: the module `learning.cache`.
+        about: header of a cache file, as `learning.data.cache.describe` made it; None ("unknown") for one of another version.
+        cache: the module `learning.data.cache`.
     """
     if about is None:
         return "unknown"

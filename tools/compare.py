@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-import evaluate
-from helpers import bootstrap, scores
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
-from helpers.runlog import write_text
-from learning.datasets import DATASETS
-from learning.datasets.holdout import recording, remarks
+from helpers.run_folder import write_text
+from helpers.scoring import bootstrap, scores
+from learning.data.datasets import DATASETS
+from learning.data.datasets.splits import recording, remarks
+from learning.data.predictions import find_dataset
 from options import PER_COMMAND
-from tools.combining.runs import DEFAULTS
-from tools.viewing import run as viewing
+from tools import run_reader as viewing
+from tools.runs import DEFAULTS
 
 _PROGRAM = "python -m tools.compare"
 _FILES = ("comparison.txt", "curves.png", "class_iou.png")
@@ -42,7 +42,7 @@ def main(argv=None):
     histories = [viewing.read_history(run) for run in runs]
 
     def find(path):
-        return evaluate.find_dataset(args, path)
+        return find_dataset(args, path)
 
     counts = [viewing.read_counts(run, args.split, find) for run in runs]
     for name, found in zip(names[1:], counts[1:], strict=True):

@@ -19,16 +19,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-import prepare
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label, write_png
 from helpers.parsing import Parser
 from helpers.plots import pair_sheet
-from helpers.runlog import write_text
-from learning.datasets import DATASETS, open_dataset
-from learning.datasets.extra import RECORD, read_sources
-from learning.datasets.holdout import TRAIN_ON, select
-from learning.datasets.survey import survey
+from helpers.run_folder import write_text
+from learning.data.datasets import DATASETS, open_dataset
+from learning.data.datasets.extra import RECORD, read_sources
+from learning.data.datasets.splits import TRAIN_ON, select
+from learning.data.datasets.statistics import dataset_statistics
+from learning.run import setup
 
 _PROGRAM = "python -m tools.copypaste"
 _PICTURE = "copypaste.png"
@@ -45,15 +45,15 @@ def main(argv=None):
     data = open_dataset(options.dataset, options.dataset_path or f"./{options.dataset}")
     data = _without_held_out(data, options.train_on, options.holdout)
     classes = data.labels.train_ids(dict.fromkeys(options.classes), "--classes")
-    rules = prepare.blob_rules(options, data)
+    rules = setup.blob_rules(options, data)
     output = Path(options.output).resolve()
     _check_output(output, Path(data.root).resolve(), options.force)
     older = read_sources(data.root)  # of a folder that this program has made
-    found = survey(data, "train")
+    found = dataset_statistics(data, "train")
 
-    from learning.cache import Files  # and torch
-    from learning.copypaste import grounds_of
-    from learning.objects import build_bank
+    from learning.data.augmentation.copy_paste import grounds_of
+    from learning.data.augmentation.object_bank import build_bank
+    from learning.data.cache import Files  # and torch
 
     pixels = Files(data.split("train"), data.decode)
     bank = build_bank(pixels, found, classes, data.labels, options.seed)
@@ -134,7 +134,7 @@ def sources(bank, samples):
     """set of str: names of the images that new ones may show parts of, whether or not the dice fall so.
 
     Args:
-        bank: learning.objects.Bank.
+        bank: learning.data.augmentation.object_bank.Bank.
         samples: tuple of Sample, by the index that the bank knows them by.
     """
     cut = {one.image for objects in bank.objects.values() for one in objects}
@@ -164,9 +164,9 @@ class Factory:
     """Makes new images of a data set from a bank.
 
     Args:
-        data: learning.datasets.base.Dataset.
-        pixels: learning.cache.Files of its training images.
-        bank, grounds, most, seed: as for `learning.copypaste.CopyPaste`.
+        data: learning.data.datasets.base.Dataset.
+        pixels: learning.data.cache.Files of its training images.
+        bank, grounds, most, seed: as for `learning.data.augmentation.copy_paste.CopyPaste`.
     """
 
     data: object
@@ -216,12 +216,12 @@ class Factory:
 
     def _draw(self, train_id, number):
         """(index of a canvas, list of Paste): the first canvas, in a keyed order, on which objects of the class find a place."""
-        from learning import keyed
-        from learning.copypaste import draw_pastes
+        from learning.data.augmentation.copy_paste import draw_pastes
+        from learning.rng import COPYPASTE, generator
 
         canvases = list(self.bank.canvases)
-        order = keyed.generator(self.seed, keyed.COPYPASTE, train_id).permutation(canvases).tolist()
-        rng = keyed.generator(self.seed, keyed.COPYPASTE, train_id, number + 1)
+        order = generator(self.seed, COPYPASTE, train_id).permutation(canvases).tolist()
+        rng = generator(self.seed, COPYPASTE, train_id, number + 1)
         for attempt in range(len(order)):
             index = order[(number + attempt) % len(order)]
             wanted = int(rng.integers(1, self.most, endpoint=True))
@@ -238,12 +238,12 @@ def stamped(image, pastes):
 
     Args:
         image: uint8 tensor (3, H, W).
-        pastes: list of learning.copypaste.Paste.
+        pastes: list of learning.data.augmentation.copy_paste.Paste.
 
     Returns:
         (uint8 (H, W, 3), uint8 (H, W)): the image, and 1 + the place in the list of the object that is seen at a pixel, or 0.
     """
-    from learning.copypaste import paste
+    from learning.data.augmentation.copy_paste import paste
 
     numbered = [replace(one, train_id=place) for place, one in enumerate(pastes, 1)]
     image, stamp = paste(image, image.new_zeros(image.shape[1:]), numbered)

@@ -15,11 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from helpers import results, runlog, votes
+from helpers import run_folder
 from helpers.errors import InputError, exit_status
+from helpers.output import replacing_folders
 from helpers.parsing import Parser
-from learning.datasets import DATASETS
-from tools.combining import runs
+from learning.data.datasets import DATASETS
+from learning.inference.write import write_predictions
+from tools import runs, votes
 
 PROGRAM = "tools.ensemble"
 
@@ -38,14 +40,14 @@ def main(argv=None):
     data, found_by, voters, predictions = prepare(args, weights)
     samples, began = data.split(args.split), time.monotonic()
     write_about(output, found_by, args, None)  # a kill may leave the folder ours, but no wrong word on its results
-    folders = [runlog.RunFolder(output).results(args.split, colour) for colour in (False, True)]
-    bar, _ = runlog.progress_bar(len(samples), f"{args.vote} vote {args.split}")
-    with bar, results.replacing_folders(*folders) as (ids, colours):
-        results.write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colours, bar.update)
+    folders = [run_folder.RunFolder(output).results(args.split, colour) for colour in (False, True)]
+    bar, _ = run_folder.progress_bar(len(samples), f"{args.vote} vote {args.split}")
+    with bar, replacing_folders(*folders) as (ids, colours):
+        write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colours, bar.update)
     write_about(output, found_by, args, voters)
     seconds = time.monotonic() - began
     print(
-        f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {runlog.duration(seconds)} "
+        f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {run_folder.duration(seconds)} "
         f"({len(samples) / seconds:.1f} images/s): {folders[0]}, in colour: {folders[1]}"
     )
     if any(sample.label for sample in samples):
@@ -89,7 +91,7 @@ def soft_vote(args, weights):
     typed = {"dataset": args.dataset} if args.dataset else {}
     stored = {str(source.weights): source.options | typed for source in sources}
     data, found_by = runs.open_shared_data(stored, args.split, args.dataset_path)
-    from learning import ensemble  # and torch
+    from learning.inference import ensemble  # and torch
 
     predictors, scales = runs.load(sources, data, args.device), runs.scales(args.mst)
     shares = [weight / sum(weights) for weight in weights]
@@ -104,11 +106,11 @@ def hard_vote(args, weights):
 
     A label id that is no class is a vote for void.
     """
-    from evaluate import find_predictions
+    from learning.data.predictions import find_predictions
 
     folders = [runs.find_results(word, args.split) for word in args.runs]
     typed = {"dataset": args.dataset} if args.dataset else {}
-    stored = {str(folder): runlog.read_options(folder.parent / "options.json") for folder in folders}
+    stored = {str(folder): run_folder.read_options(folder.parent / "options.json") for folder in folders}
     # A folder that lies anywhere says nothing of the data; it is judged by its files alone.
     known = {folder: options | typed for folder, options in stored.items() if options} or {str(folders[0]): typed}
     data, found_by = runs.open_shared_data(known, args.split, args.dataset_path)
@@ -137,7 +139,7 @@ def write_about(output, found_by, args, voters):
         InputError: the folder holds votes on other data.
     """
     path = output / "options.json"
-    about = runlog.read_about(path)
+    about = run_folder.read_about(path)
     made = about.get("votes", {}) if about.get("made by") == PROGRAM else {}
     if made and about["options"] != found_by:
         raise InputError(f"--output {output} holds votes on {about['options']}; name another folder")
@@ -145,7 +147,7 @@ def write_about(output, found_by, args, voters):
     if voters:
         made[args.split] = {"vote": args.vote, "mst": args.mst, "voters": voters}
     output.mkdir(parents=True, exist_ok=True)
-    runlog.write_options(path, found_by, {"made by": PROGRAM, "votes": made, "commit": runlog.source_commit()})
+    run_folder.write_options(path, found_by, {"made by": PROGRAM, "votes": made, "commit": run_folder.source_commit()})
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import time
 
 import baseline
 import options
-import prepare
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
-from helpers.runlog import duration
-from learning.datasets.survey import survey
+from helpers.run_folder import duration
+from learning.data.datasets.statistics import dataset_statistics
+from learning.run import setup
 from tools import submit
 
 # What a training of all images that predicts them afterwards leaves no room for.
@@ -99,12 +99,12 @@ def check(training):
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise InputError("an entry is made by one process, which uses all GPUs it sees: call it without torchrun")
-    args, data, _, run = prepare.prepare([*training, "--resume"])
+    args, data, _, run = setup.setup_run([*training, "--resume"])
     if args.overfit:
         raise InputError(f"{run.path} holds a run of --overfit, which is no entry; name another --save_path")
     if not data.splits.get("test"):
         raise InputError(f"{data.root} has no test images to predict; train with baseline.py")
-    survey(data, "test")
+    dataset_statistics(data, "test")
     return options.parse([*training, "--resume"])
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import build
 import options
-import prepare
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.plots import pair_sheet
-from learning.datasets.survey import survey
+from learning.data.datasets.statistics import dataset_statistics
+from learning.run import build, setup
 
 _PROGRAM = "python -m tools.samples"
 _DRAWS = 8  # of a mixer, of which the one that changes the most pixels is shown: a box of CutMix may be empty
@@ -62,9 +61,9 @@ def main(argv=None):
         raise InputError(f"{modes[0]} is not for this picture, which shows how a new training augments: leave it out")
     output = Path(own.output)
     _refuse_foreign(output, own.force)
-    prepare.spell_out(args)
-    data = prepare.open_data(args)
-    rows = draw_rows(args, data, survey(data, "train"), own.num)
+    setup.normalise_paths(args)
+    data = setup.open_data(args)
+    rows = draw_rows(args, data, dataset_statistics(data, "train"), own.num)
     pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})
     left_out = [name for name in ROWS if name not in rows]
     print(f"{output} shows {', '.join(rows)} (seed {args.seed})")
@@ -110,8 +109,8 @@ def draw_rows(args, data, found, num):
 
     Args:
         args: options of a training, settled; their batch size does not matter here.
-        data: learning.datasets.base.Dataset.
-        found: learning.datasets.survey.Survey of its training images.
+        data: learning.data.datasets.base.Dataset.
+        found: learning.data.datasets.statistics.DatasetStatistics of its training images.
         num: samples a row.
 
     Returns:
@@ -119,12 +118,12 @@ def draw_rows(args, data, found, num):
     """
     import torch
 
-    from learning import keyed
-    from learning.cache import Files
-    from learning.loaders import Feed
+    from learning.data.cache import Files
+    from learning.data.loaders import LoaderConfig
+    from learning.rng import draw_order
 
     pixels = Files(data.split("train"), data.decode)
-    feed = Feed(args.dataset_mean, args.dataset_std, torch.device("cpu"))
+    feed = LoaderConfig(args.dataset_mean, args.dataset_std, torch.device("cpu"))
     args = argparse.Namespace(**(vars(args) | {"batch_size": num, "accumulate": 1}))
     paste = build.pasting(args, data, found, pixels)  # once: it reads many images
 
@@ -138,7 +137,7 @@ def draw_rows(args, data, found, num):
         return list(zip(images, labels.to(torch.uint8).numpy(), strict=True))
 
     mean, std = (torch.tensor(values)[:, None, None] for values in (args.dataset_mean, args.dataset_std))
-    order = keyed.draw_order(args.seed, 0, len(pixels), num) % len(pixels)
+    order = draw_order(args.seed, 0, len(pixels), num) % len(pixels)
     step = int(np.isin(order, list(paste.bank.canvases)).sum(1).argmax()) if paste else 0  # most images to paste on
     files = [(pixels.image(index).permute(1, 2, 0).numpy(), pixels.label(index).numpy()) for index in order[step]]
     rows = {"as in the files": files}
@@ -151,7 +150,7 @@ def draw_rows(args, data, found, num):
             if option in options_of_row and not name.startswith("set")
         }
         row = options_of_row | {option: value for option, value in typed.items() if value}
-        is_possible = {"copypaste": row.get("copypaste"), "copyblob": prepare.blob_rules(args, data)}.get(name, True)
+        is_possible = {"copypaste": row.get("copypaste"), "copyblob": setup.blob_rules(args, data)}.get(name, True)
         if is_possible:
             rows[name] = batch(argparse.Namespace(**(plain | row)), _DRAWS if name in _MIXERS else 1)
     return rows | {"as the options say": batch(args)}

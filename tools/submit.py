@@ -16,12 +16,12 @@ import time
 import zipfile
 from pathlib import Path
 
-from evaluate import find_predictions
-from helpers import runlog, submissions
+from helpers import run_folder, submissions
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
-from learning.datasets import DATASETS
-from tools.combining import runs
+from learning.data.datasets import DATASETS
+from learning.data.predictions import find_predictions
+from tools import runs
 
 
 def main(argv=None):
@@ -33,7 +33,7 @@ def main(argv=None):
     args = parse(argv)
     folder = runs.find_results(args.run, args.split)
     path = folder.parent / "options.json"
-    stored = runlog.read_options(path) | ({"dataset": args.dataset} if args.dataset else {})
+    stored = run_folder.read_options(path) | ({"dataset": args.dataset} if args.dataset else {})
     data = runs.open_data(stored, path, args.dataset_path)
     samples = data.split(args.split)
     files = find_predictions(folder, samples)
@@ -45,7 +45,7 @@ def main(argv=None):
         raise InputError(f"--output {output}: there is no folder {output.parent}")
 
     values = data.labels.decoder("ids", "train_ids" if args.train_ids else "ids")[0]
-    bar, _ = runlog.progress_bar(len(samples), f"writing {args.format}")
+    bar, _ = run_folder.progress_bar(len(samples), f"writing {args.format}")
 
     def labels():
         for sample, path in zip(samples, files, strict=True):

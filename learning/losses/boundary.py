@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.labels import VOID
-from learning.compute import at_least_float32
+from learning.device import at_least_float32
 from learning.losses.weights import image_weight
 
 FAR = 20.0  # pixels; beyond, a boundary is no more wrong

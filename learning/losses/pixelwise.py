@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.labels import VOID
-from learning.compute import at_least_float32
+from learning.device import at_least_float32
 from learning.losses.weights import image_weight, pixel_weight, weight_of_each
 
 

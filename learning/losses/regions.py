@@ -6,7 +6,7 @@ An image's loss is the mean over the classes that its label contains; the sum is
 import torch
 
 from helpers.labels import VOID
-from learning.compute import at_least_float32
+from learning.device import at_least_float32
 from learning.losses.weights import image_weight
 
 

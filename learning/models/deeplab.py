@@ -5,7 +5,7 @@ from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
-from learning.compute import at_least_float32
+from learning.device import at_least_float32
 from learning.models.aspp import RATES, adapt_pooling
 from learning.models.blocks import DoubleConv
 from learning.models.norms import convert

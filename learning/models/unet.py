@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from learning.compute import at_least_float32
+from learning.device import at_least_float32
 from learning.models.blocks import DoubleConv
 from learning.models.norms import convert
 from learning.models.resnet import resnet

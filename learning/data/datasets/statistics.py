@@ -1,0 +1,125 @@
+"""A look at every file before anything is trained: sizes, label values, and how often each class occurs."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from helpers.errors import InputError
+from helpers.images import read_label, read_size
+from learning.data.datasets.base import Finding
+
+
+@dataclass(frozen=True)
+class DatasetStatistics:
+    """What a split holds.
+
+    Args:
+        sizes: int64 (N, 2), height and width of each image.
+        pixels: int64 (N, C), labelled pixels of each class in each image; zeros for images without label.
+        void: int64 (N,), pixels of no class.
+    """
+
+    sizes: np.ndarray
+    pixels: np.ndarray
+    void: np.ndarray
+
+    def absent(self, names):
+        """list of str: the names of the classes without a single pixel."""
+        return [name for name, count in zip(names, self.pixels.sum(0), strict=True) if count == 0]
+
+
+def dataset_statistics(dataset, split):
+    """Check every file of a split and count its classes.
+
+    Label maps are decoded (in threads); of images only the header and the end are read.
+
+    Args:
+        dataset: learning.data.datasets.base.Dataset.
+        split: name of one of its splits.
+
+    Returns:
+        Survey
+
+    Raises:
+        InputError: an unreadable or cut-off file, an image and a label of different sizes, or label values outside the
+            class table, with file, value and number of pixels.
+    """
+    samples = dataset.split(split)
+    num_classes = len(dataset.labels.classes)
+
+    def look(sample):
+        size = read_size(sample.image)
+        pixels = np.zeros(256, np.int64)
+        if sample.label:
+            pixels, findings = count_label(read_label(sample.label), size, sample, dataset, split)
+            if findings:
+                raise InputError(findings[0].line())
+        return size, pixels[:num_classes], pixels[num_classes:].sum()
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        # The bar appears only where the look takes long enough to be wondered at.
+        rows = list(
+            tqdm(
+                threads.map(look, samples),
+                total=len(samples),
+                desc=f"checking {split}",
+                delay=1,
+                leave=False,
+                disable=None,
+            )
+        )
+    sizes, pixels, void = zip(*rows, strict=True)
+    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
+
+
+def count_label(label, size, sample, dataset, split):
+    """Count the classes of a label map and check it against its image and the class table.
+
+    Args:
+        label: uint8 (H, W), as in the file.
+        size: height and width of the image, or None where they are not known.
+        sample: learning.data.datasets.base.Sample of both.
+        dataset: learning.data.datasets.base.Dataset, for its class table and encoding.
+        split: name of the sample's split.
+
+    Returns:
+        (int64 (256,), list of Finding): pixels of each train id, unknown values counted as void; errors in size and values.
+    """
+    findings = []
+    if size is not None and label.shape != size:
+        findings.append(
+            Finding(
+                "image and label of different sizes",
+                split,
+                sample.image,
+                f"is {size[0]}x{size[1]} but its label {sample.label} is {label.shape[0]}x{label.shape[1]}",
+                "a label must have its image's size",
+            )
+        )
+    train_ids, known = dataset.labels.decoder(dataset.encoding, "train_ids")
+    values = np.bincount(label.ravel(), minlength=256)
+    findings += _unknown_values(values, known, sample.label, dataset, split)
+    return np.bincount(train_ids, weights=values, minlength=256).astype(np.int64), findings
+
+
+def _unknown_values(values, known, path, dataset, split):
+    present = np.flatnonzero(values)
+    if dataset.encoding == "ids" and present.tolist() == [0, 255]:
+        what = (
+            f"holds only 0 and 255, a black-and-white mask, but {dataset.name} labels hold class numbers "
+            f"0 .. {len(dataset.labels.rows) - 1}"
+        )
+        return [Finding("black-and-white mask", split, path, what, "convert it")]
+    unknown = present[~known[present]]
+    if not len(unknown):
+        return []
+    value, most = unknown[0], int(np.flatnonzero(known[:255])[-1])
+    also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
+    what = (
+        f"holds the value {value} in {values[value]} pixels{also}, but {dataset.name} labels are "
+        f"0 .. {most}, and 255 for void"
+    )
+    return [Finding("unknown label values", split, path, what, "convert the labels or choose another --dataset")]

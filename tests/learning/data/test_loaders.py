@@ -1,0 +1,220 @@
+"""Batches from files: the same for any number of workers, complete, in order, and clear about bad files."""
+
+import gc
+import multiprocessing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import make_camvid, save
+
+from helpers.errors import InputError
+from helpers.images import read_image, read_label
+from helpers.labels import VOID
+from learning.data.augmentation.sampling import Augmentation, draw_view
+from learning.data.augmentation.transforms import color_and_normalize, view_sample, whole_view
+from learning.data.cache import Files
+from learning.data.datasets import open_dataset
+from learning.data.loaders import EvalBatches, LoaderConfig, TrainBatches
+from learning.rng import VIEW, draw_order, generator
+
+SIZE = (24, 32)
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data set of 5 train, 3 val and 2 unlabelled test images of 24x32 pixels."""
+    return open_dataset("camvid", make_camvid(tmp_path / "data", size=SIZE))
+
+
+def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
+    return EvalBatches(
+        Files(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
+    )
+
+
+def train_batches(data, seed=0, batch_size=2, workers=0, **changes):
+    augmentation = replace(Augmentation(SIZE, (16, 20)), **changes)
+    return TrainBatches(
+        Files(data.split("train"), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, augmentation, seed
+    )
+
+
+def cut_off(path):
+    """Leave the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def complaint(batches):
+    """The `InputError` that reading all batches ends in, as text: the exception would hold on to the loader."""
+    try:
+        list(batches)
+    except InputError as error:
+        return str(error)
+    return pytest.fail("nothing was complained about")
+
+
+def same(batches, others):
+    pairs = list(zip(batches, others, strict=True))
+    return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def test_workers_change_no_bit(data):
+    alone, helped = train_batches(data, workers=0), train_batches(data, workers=2)
+    for epoch in (0, 1, 0):
+        assert same(alone.epoch(epoch), helped.epoch(epoch))
+
+
+def test_a_batch_is_what_its_keys_say(data):
+    samples, augmentation = data.split("train"), Augmentation(SIZE, (16, 20))
+    found = list(train_batches(data, seed=7).epoch(3))
+    order = draw_order(7, 3, 5, 2)
+    assert len(found) == len(order) == 2
+    for (images, labels), draws in zip(found, order.tolist(), strict=True):
+        views = [draw_view(generator(7, VIEW, 3, draw), SIZE, augmentation) for draw in draws]
+        seen = [
+            view_sample(
+                torch.from_numpy(read_image(samples[draw].image).copy()),
+                torch.from_numpy(data.decode[read_label(samples[draw].label)]),
+                view,
+                (16, 20),
+                MEAN,
+            )
+            for draw, view in zip(draws, views, strict=True)
+        ]
+        expected = color_and_normalize(*(torch.stack(parts) for parts in zip(*seen, strict=True)), views, MEAN, STD)
+        assert torch.equal(images, expected[0])
+        assert torch.equal(labels, expected[1])
+
+
+def test_batches_have_the_crop_size_and_train_ids(data):
+    batches = train_batches(data)
+    found = list(batches.epoch(0))
+    assert len(batches) == len(found) == 2
+    for images, labels in found:
+        assert images.shape == (2, 3, 16, 20)
+        assert images.dtype == torch.float32
+        assert labels.shape == (2, 16, 20)
+        assert labels.dtype == torch.int64
+        assert set(labels.unique().tolist()) <= {*range(11), VOID}
+
+
+def test_epochs_and_seeds_differ_and_return(data):
+    batches = train_batches(data)
+    first = list(batches.epoch(0))
+    assert not same(first, batches.epoch(1))
+    assert same(first, batches.epoch(0))
+    assert same(first, train_batches(data, seed=0).epoch(0))
+    assert not same(first, train_batches(data, seed=1).epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_of_a_batch_are_seen_differently(data, workers):
+    """One image, four times a batch: four views, in every worker and epoch."""
+    single = replace(data, splits={"train": data.split("train")[:1]})
+    batches = train_batches(single, batch_size=4, workers=workers)
+    images = torch.cat([images for epoch in range(3) for images, _ in batches.epoch(epoch)])
+    assert len(images) == 12
+    assert all(not torch.equal(images[i], images[j]) for i in range(12) for j in range(i))
+
+
+def test_a_set_smaller_than_a_batch_fills_it(data):
+    ((images, labels),) = train_batches(data, batch_size=8).epoch(0)
+    assert len(images) == len(labels) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_cut_off_file_is_named_in_one_line(data, kind, workers):
+    path = getattr(data.split("train")[2], kind)
+    cut_off(path)
+    message = complaint(train_batches(data, batch_size=5, workers=workers).epoch(0))
+    assert str(path) in message
+    assert "\n" not in message
+
+
+def test_a_bad_file_leaves_no_worker_behind(data):
+    """The error must not be part of a cycle that keeps the loader and its processes until some garbage collection."""
+    cut_off(data.split("train")[2].image)
+    before = set(multiprocessing.active_children())
+    gc.disable()
+    try:
+        complaint(train_batches(data, batch_size=5, workers=2).epoch(0))
+        assert set(multiprocessing.active_children()) <= before
+    finally:
+        gc.enable()
+
+
+# ---------------------------------------------------------------------------------------------- evaluation
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_sample_comes_once_in_order_and_the_last_batch_may_be_smaller(data, workers):
+    samples = data.split("train")
+    batches = eval_batches(data, "train", 2, (12, 16), workers)
+    for _ in range(2):
+        found = list(batches)
+        assert [len(batch.images) for batch in found] == [2, 2, 1]
+        assert [sample for batch in found for sample in batch.samples] == list(samples)
+    assert len(batches) == 3
+
+
+def test_images_are_resized_and_labels_are_not(data):
+    (batch,) = eval_batches(data, "val", 8, (12, 16))
+    assert batch.images.shape == (3, 3, 12, 16)
+    assert batch.sizes == [SIZE] * 3
+    for image, label, sample in zip(batch.images, batch.labels, batch.samples, strict=True):
+        small, _ = view_sample(
+            torch.from_numpy(read_image(sample.image).copy()), None, whole_view(SIZE), (12, 16), MEAN
+        )
+        expected = (small.numpy() / 255 - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
+        assert image.numpy() == pytest.approx(expected, abs=1e-5)
+        assert label.dtype == torch.uint8
+        assert np.array_equal(label, data.decode[read_label(sample.label)])
+
+
+def test_a_batch_takes_images_of_different_sizes(data):
+    first, second, _ = data.split("val")
+    for sample, size in ((first, (30, 44)), (second, (17, 9))):
+        save(sample.image, np.full((*size, 3), 90, np.uint8))
+        save(sample.label, np.ones(size, np.uint8))
+    (batch,) = eval_batches(data, "val", 3)
+    assert batch.images.shape == (3, 3, *SIZE)
+    assert batch.sizes == [(30, 44), (17, 9), SIZE]
+    assert [tuple(label.shape) for label in batch.labels] == batch.sizes
+
+
+def test_grey_images_become_three_channels(data):
+    path = data.split("val")[0].image
+    Image.open(path).convert("L").save(path)
+    (batch,) = eval_batches(replace(data, splits={"val": data.split("val")[:1]}), "val")
+    assert batch.images.shape == (1, 3, *SIZE)
+
+
+def test_images_without_labels(data):
+    (batch,) = eval_batches(data, "test", with_labels=False)
+    assert batch.labels is None
+    assert [sample.name for sample in batch.samples] == ["0001TP_test000", "0001TP_test001"]
+
+
+def test_labels_that_are_not_asked_for_are_not_read(data):
+    for sample in data.split("val"):
+        sample.label.unlink()
+    (batch,) = eval_batches(data, "val", 3, with_labels=False)
+    assert batch.labels is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cut_off_file_of_an_evaluation_is_named_in_one_line(data, workers):
+    path = data.split("val")[2].image
+    cut_off(path)
+    message = complaint(eval_batches(data, "val", 2, workers=workers))
+    assert str(path) in message
+    assert "\n" not in message

@@ -1,0 +1,143 @@
+"""tools.entry: from a recipe to the packed test predictions in one call, and again."""
+
+import io
+import signal
+import zipfile
+
+import numpy as np
+import pytest
+from commands import run_baseline, small_run, stored_options
+from PIL import Image
+from tiny import make_camvid
+
+import baseline
+from helpers.errors import exit_status
+from helpers.images import read_label
+from learning.inference import predict as inference
+from tools import entry
+
+
+def enter(*words):
+    """Exit status of tools.entry."""
+    return exit_status("tools.entry", entry.main, list(map(str, words)))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_camvid(tmp_path_factory.mktemp("entry") / "data")
+
+
+def test_a_recipe_becomes_a_packed_entry(data, tmp_path, monkeypatch, capsys):
+    """Label ids of every test image at its size, predicted at several scales; the training images include the validation's."""
+    recipe, run = tmp_path / "recipe.txt", tmp_path / "run"
+    recipe.write_text("# tiny\n--steps 3 --train_on trainval   # few\n--seed 1\n")
+    seen, predict = [], inference.predict_images
+    monkeypatch.setattr(inference, "predict", lambda *args, **more: seen.append(args) or predict(*args, **more))
+    assert enter(f"@{recipe}", *small_run(run, data)) == 0
+    out = capsys.readouterr().out
+    assert "trained, predicted and packed in" in out
+    assert f"--save_path {run} --predict --mst --split test" in out
+    assert out.count("val images predicted") == 1, "by the training, and not again"
+    with zipfile.ZipFile(run / "submission_test.zip") as archive:
+        assert archive.namelist() == ["0001TP_test000.png", "0001TP_test001.png"]
+        for name in archive.namelist():
+            label = np.asarray(Image.open(io.BytesIO(archive.read(name))))
+            assert (label.shape, label.dtype) == ((48, 64), np.uint8)
+            assert label.max() < 11
+            assert np.array_equal(label, read_label(run / "results_test" / name))
+    assert stored_options(run)["train_on"] == "trainval"
+
+
+@pytest.mark.slow
+def test_called_again_it_goes_on(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = small_run(run, data, "--epochs", 2, "--seed", 1)
+    assert enter(*words) == 0
+    first = (run / "submission_test.zip").read_bytes()
+    logs = (run / "log_epoch.csv").read_bytes()
+    (run / "submission_test.zip").unlink()
+    assert enter(*words) == 0
+    assert (run / "submission_test.zip").read_bytes() == first
+    assert (run / "log_epoch.csv").read_bytes() == logs
+    assert "resumed   after 2 epochs" in capsys.readouterr().out
+
+
+def test_how_to_predict_is_for_the_prediction(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = small_run(run, data, "--steps", 1)
+    assert enter(*words, "--scales", 0.5, 1, "--no-flip", "--tile", 64, "--overlap", 8) == 0
+    out = capsys.readouterr().out
+    assert "--scales 0.5 1 --no-flip --tile 64 64 --overlap 8 --device=cpu --num_workers=0" in " ".join(out.split())
+    assert "2 test images predicted (2 scales, windows of 64x64;" in out
+    assert "8 scales" not in out
+
+
+@pytest.mark.parametrize("word", ["--tile 8", "--scales 0", "--overlap 64 --tile 64"])
+def test_mistakes_in_how_to_predict_are_found_first(data, tmp_path, capsys, word):
+    assert enter(*small_run(tmp_path / "run", data), *word.split()) == 2
+    assert word.split()[0] in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_test_images_are_found_first(tmp_path, capsys):
+    folder = make_camvid(tmp_path / "data")
+    (folder / "test" / "0001TP_test001.png").write_bytes(b"no picture")
+    assert enter(*small_run(tmp_path / "run", folder)) == 2
+    assert "0001TP_test001.png" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_stopped_it_goes_on(data, tmp_path, monkeypatch, capsys):
+    """SIGTERM after the first epoch; the same line ends where an entry that nobody stopped does."""
+    words = ("--epochs", 2, "--seed", 3)
+    assert enter(*small_run(tmp_path / "whole", data, *words)) == 0
+    show = baseline.show_epoch
+    monkeypatch.setattr(baseline, "show_epoch", lambda *args: show(*args) or signal.raise_signal(signal.SIGTERM))
+    assert enter(*small_run(tmp_path / "run", data, *words)) == 143
+    assert "the same line again goes on with the entry" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert enter(*small_run(tmp_path / "run", data, *words)) == 0
+    packed = [(tmp_path / name / "submission_test.zip").read_bytes() for name in ("whole", "run")]
+    assert packed[0] == packed[1]
+
+
+def test_an_overfitted_run_is_no_entry(data, tmp_path, capsys):
+    assert run_baseline(*small_run(tmp_path / "run", data, "--overfit", 2, "--steps", 1)) == 0
+    assert enter("--save_path", tmp_path / "run") == 2
+    assert "holds a run of --overfit" in capsys.readouterr().err
+
+
+def test_help_says_what_it_is(capsys):
+    with pytest.raises(SystemExit):
+        entry.main(["--help"])
+    out = capsys.readouterr().out
+    assert "challenge entry" in out
+    assert "--scales" in out
+
+
+@pytest.mark.parametrize("word", ["--predict", "--dry_run", "--weights x.pth", "--overfit 2", "--export m.onnx"])
+def test_what_an_entry_is_not(data, tmp_path, capsys, word):
+    assert enter(*small_run(tmp_path / "run", data), *word.split()) == 2
+    assert f"{word.split()[0]} is not for an entry" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_test_images(tmp_path, capsys):
+    make_camvid(tmp_path / "data", (("train", 4), ("val", 2)))
+    assert enter(*small_run(tmp_path / "run", tmp_path / "data")) == 2
+    assert "has no test images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_not_under_torchrun(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert enter(*small_run(tmp_path / "run", data)) == 2
+    assert "without torchrun" in capsys.readouterr().err
+
+
+def test_a_program_that_ends_badly_ends_the_entry(data, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(entry.baseline, "main", lambda words: asked.append(words) or 130)
+    assert enter(*small_run(tmp_path / "run", data)) == 130
+    assert len(asked) == 1
