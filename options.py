@@ -227,7 +227,7 @@ def _add_augmentation_options(add):
         "--colorjitter_factor",
         type=float,
         metavar="F",
-        help="colour jitter, 0 .. 1 (default: the set's; tutorial 0.3, others 0)",
+        help="color jitter, 0 .. 1 (default: the set's; tutorial 0.3, others 0)",
     )
     add(
         "--scale_range",
@@ -282,7 +282,7 @@ def _add_model_options(add):
         default="none",
         help="weights that stay as they are (default: %(default)s)",
     )
-    add("--norm", choices=NORMS, default="batch", help="normalisation of the whole network (default: %(default)s)")
+    add("--norm", choices=NORMS, default="batch", help="normalization of the whole network (default: %(default)s)")
     add(
         "--output_stride",
         type=int,
@@ -380,7 +380,7 @@ def _add_training_options(add):
 
 
 def _add_loss_options(add):
-    """What is minimised."""
+    """What is minimized."""
     add("--loss", default="ce", help=f"{', '.join(LOSSES)}, or a sum such as ce+0.5*dice (default: %(default)s)")
     add(
         "--class_weights",

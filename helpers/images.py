@@ -1,4 +1,4 @@
-"""Read and write images and masks; colourise and overlay them. Sizes are (height, width)."""
+"""Read and write images and masks; colorize and overlay them. Sizes are (height, width)."""
 
 import os
 import struct
@@ -79,11 +79,11 @@ def read_size(path):
 
 
 def read_image(path):
-    """Colour image as it lies in its file, uint8 (3, H, W), RGB; grey and palette images are converted.
+    """Color image as it lies in its file, uint8 (3, H, W), RGB; gray and palette images are converted.
 
     The array is a view of pixel-interleaved memory (channels last), which is what resampling wants.
 
-    Grey images of 16 bits are divided by 257; of colours with 16 bits Pillow keeps the upper 8, which is at most 1 less.
+    Gray images of 16 bits are divided by 257; of colors with 16 bits Pillow keeps the upper 8, which is at most 1 less.
 
     Raises:
         InputError: names the file that cannot be read.
@@ -91,7 +91,7 @@ def read_image(path):
     with _open(path) as image:
         mode = image.mode
     if mode.startswith(("I", "F")):
-        return _grey_to_rgb(_from_16_bits(path, mode, _pixels(path))).transpose(2, 0, 1)
+        return _gray_to_rgb(_from_16_bits(path, mode, _pixels(path))).transpose(2, 0, 1)
     return _pixels(path, "RGB").transpose(2, 0, 1)
 
 
@@ -104,15 +104,15 @@ def _from_16_bits(path, mode, pixels):
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _grey_to_rgb(grey):
-    return np.repeat(grey[:, :, None], 3, 2)
+def _gray_to_rgb(gray):
+    return np.repeat(gray[:, :, None], 3, 2)
 
 
 def read_picture(path):
     """Any picture as a viewer shows it, uint8 (3, H, W), RGB: upright, as its EXIF orientation says, and opaque, on white.
 
-    Grey, palette, CMYK and other pictures are converted, those of 16 bits as `read_image` does; of several frames or pages
-    it is the first. Embedded colour profiles are not applied. The array is a view of pixel-interleaved memory.
+    Gray, palette, CMYK and other pictures are converted, those of 16 bits as `read_image` does; of several frames or pages
+    it is the first. Embedded color profiles are not applied. The array is a view of pixel-interleaved memory.
 
     Raises:
         InputError: names the file that cannot be read.
@@ -135,7 +135,7 @@ def read_picture(path):
 def _rgb(path, image):
     """uint8 (H, W, 3): the pixels of any Pillow image."""
     if image.mode.startswith(("I", "F")):
-        return _grey_to_rgb(_from_16_bits(path, image.mode, np.asarray(image)))
+        return _gray_to_rgb(_from_16_bits(path, image.mode, np.asarray(image)))
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         paper.alpha_composite(image.convert("RGBA"))
@@ -187,16 +187,16 @@ def _notes_behind_pixels(path):
 def read_label(path):
     """Label map as it stands in the file, uint8 (H, W).
 
-    Grey files of 8 or 16 bits, and palette files, whose indices are the values.
+    Gray files of 8 or 16 bits, and palette files, whose indices are the values.
 
     Raises:
-        InputError: the file cannot be read, is a colour picture, or holds values above 255.
+        InputError: the file cannot be read, is a color picture, or holds values above 255.
     """
     pixels = _pixels(path)
     if pixels.ndim != 2:
         raise InputError(
-            f"{path} is a colour picture of shape {pixels.shape}, but a label file holds one class number a pixel; "
-            "convert the colours to class numbers"
+            f"{path} is a color picture of shape {pixels.shape}, but a label file holds one class number a pixel; "
+            "convert the colors to class numbers"
         )
     if pixels.dtype == bool:
         pixels = pixels * np.uint8(255)
@@ -216,7 +216,7 @@ def read_instances(path):
     """
     pixels = _pixels(path)
     if pixels.ndim != 2:
-        raise InputError(f"{path} is a colour picture, but an instance map holds one instance number a pixel")
+        raise InputError(f"{path} is a color picture, but an instance map holds one instance number a pixel")
     return pixels if pixels.dtype == np.uint16 else pixels.astype(np.int32)
 
 
@@ -225,8 +225,8 @@ def write_png(path, pixels, compress_level=6):
     Image.fromarray(pixels).save(path, format="PNG", compress_level=compress_level)
 
 
-def colourise(label, palette):
-    """Colours of a label map.
+def colorize(label, palette):
+    """Colors of a label map.
 
     Args:
         label: uint8 (H, W).
@@ -238,12 +238,12 @@ def colourise(label, palette):
     return palette[label]
 
 
-def overlay(image, colours, opacity=0.5):
-    """Blend a coloured label map over its image; the inputs are not changed.
+def overlay(image, colors, opacity=0.5):
+    """Blend a colored label map over its image; the inputs are not changed.
 
     Args:
-        image, colours: uint8 (H, W, 3).
-        opacity: 0 shows the image, 1 the colours.
+        image, colors: uint8 (H, W, 3).
+        opacity: 0 shows the image, 1 the colors.
 
     Returns:
         uint8 (H, W, 3)
@@ -251,5 +251,5 @@ def overlay(image, colours, opacity=0.5):
     blended = np.empty(image.shape, np.uint8)
     for top in range(0, len(image), 256):  # the numbers between are 4 bytes each
         rows = slice(top, top + 256)
-        blended[rows] = np.rint(image[rows] * np.float32(1 - opacity) + colours[rows] * np.float32(opacity))
+        blended[rows] = np.rint(image[rows] * np.float32(1 - opacity) + colors[rows] * np.float32(opacity))
     return blended

@@ -1,4 +1,4 @@
-"""Class tables: names, ids in files, train ids, colours, categories, instances.
+"""Class tables: names, ids in files, train ids, colors, categories, instances.
 
 Three numberings meet here. A *label id* is what a data set's label files hold; a *train id* is 0 .. C-1 for the C classes
 that are learned and scored, and `VOID` for all the rest; a *file value* is whatever a given label file uses (label ids, or
@@ -127,7 +127,7 @@ def _table(rows, **options):
     return LabelTable(tuple(Label(*row) for row in rows), **options)
 
 
-# Cityscapes (Cordts et al., CVPR 2016): ids, train ids, categories and colours as the benchmark publishes them. Its "license
+# Cityscapes (Cordts et al., CVPR 2016): ids, train ids, categories and colors as the benchmark publishes them. Its "license
 # plate" has id -1 and never stands in a file. Mean instance sizes are the constants of its nIoU.
 CITYSCAPES = _table(
     [
@@ -180,7 +180,7 @@ CITYSCAPES = _table(
     },
 )
 
-# CamVid (Brostow, Fauqueur, Cipolla, 2009) in the 11 classes of SegNet (Badrinarayanan et al., 2017), with SegNet's colours. The
+# CamVid (Brostow, Fauqueur, Cipolla, 2009) in the 11 classes of SegNet (Badrinarayanan et al., 2017), with SegNet's colors. The
 # categories are the four of Brostow et al.'s table of classes.
 CAMVID = _table(
     [

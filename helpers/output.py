@@ -1,4 +1,4 @@
-"""Results: predictions as label ids, in colour and over the picture; folders of them are replaced as a whole."""
+"""Results: predictions as label ids, in color and over the picture; folders of them are replaced as a whole."""
 
 import os
 import shutil

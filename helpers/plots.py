@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from helpers.images import colourise, overlay, read_image, read_label, write_png
+from helpers.images import colorize, overlay, read_image, read_label, write_png
 
 
 def learning_curve(history, path):
@@ -63,10 +63,10 @@ def differences(rows, path):
     figure = Figure(figsize=(9, 1.1 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, (mean, half, seeds) in enumerate(rows.values()):
-        colour = "#2e7d4f" if mean - half > 0 else "#c0392b" if mean + half < 0 else "#6b7785"
-        axes.plot(seeds, [place] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
+        color = "#2e7d4f" if mean - half > 0 else "#c0392b" if mean + half < 0 else "#6b7785"
+        axes.plot(seeds, [place] * len(seeds), "o", color=color, alpha=0.35, markersize=4)
         axes.errorbar(
-            mean, place, xerr=None if math.isnan(half) else half, fmt="D", color=colour, capsize=4, markersize=6
+            mean, place, xerr=None if math.isnan(half) else half, fmt="D", color=color, capsize=4, markersize=6
         )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), rows)
@@ -130,10 +130,10 @@ def compared_classes(names, ious, path):
 
 
 def _run_line(index):
-    # Okabe and Ito's colours, which colour-blind people tell apart; where they repeat, the dashes differ.
-    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+    # Okabe and Ito's colors, which color-blind people tell apart; where they repeat, the dashes differ.
+    colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
     dashes = ("-", "--", ":", "-.")
-    return {"color": colours[index % 7], "linestyle": dashes[index // 7 % 4]}
+    return {"color": colors[index % 7], "linestyle": dashes[index // 7 % 4]}
 
 
 def sheet(rows, path, width=1600):
@@ -171,8 +171,8 @@ def pair_sheet(rows, labels):
         for axis in axes:
             axis.axis("off")
         for column, (image, label) in enumerate(row):
-            colours = overlay(image, colourise(label, labels.palette), 0.75)
-            for axis, picture in zip(axes[2 * column :], (image, colours), strict=False):
+            colors = overlay(image, colorize(label, labels.palette), 0.75)
+            for axis, picture in zip(axes[2 * column :], (image, colors), strict=False):
                 axis.imshow(picture, interpolation="antialiased")
     handles = [Patch(facecolor=np.divide(row.color, 255), label=row.name) for row in labels.classes]
     handles.append(Patch(facecolor="black", label="void"))
@@ -184,7 +184,7 @@ def train_batch(images, labels, mean, std, palette, path, most=8):
     """Draw what the network really sees: a batch after every augmentation, and its labels over it.
 
     Args:
-        images: float32 (B, 3, h, w), normalised.
+        images: float32 (B, 3, h, w), normalized.
         labels: integer (B, h, w), train ids or VOID, which stays black.
         mean, std: RGB mean and standard deviation, 0 .. 1.
         palette: uint8 (256, 3).
@@ -193,8 +193,8 @@ def train_batch(images, labels, mean, std, palette, path, most=8):
     """
     mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (mean, std))
     pictures = [np.rint((image * std + mean) * 255).astype(np.uint8).transpose(1, 2, 0) for image in images[:most]]
-    colours = [colourise(label.astype(np.uint8), palette) for label in labels[:most]]
-    sheet([pictures, [overlay(*pair, 0.6) for pair in zip(pictures, colours, strict=True)]], path)
+    colors = [colorize(label.astype(np.uint8), palette) for label in labels[:most]]
+    sheet([pictures, [overlay(*pair, 0.6) for pair in zip(pictures, colors, strict=True)]], path)
 
 
 def validation(predictions, decode, palette, epoch, folder):
@@ -209,5 +209,5 @@ def validation(predictions, decode, palette, epoch, folder):
         truth = folder / f"{sample.name}_gt.png"
         if not truth.exists():
             write_png(folder / f"{sample.name}.png", read_image(sample.image).transpose(1, 2, 0))
-            write_png(truth, colourise(decode[read_label(sample.label)], palette))
-        write_png(folder / f"{sample.name}_epoch_{epoch}.png", colourise(prediction, palette))
+            write_png(truth, colorize(decode[read_label(sample.label)], palette))
+        write_png(folder / f"{sample.name}_epoch_{epoch}.png", colorize(prediction, palette))

@@ -78,9 +78,9 @@ class RunFolder:
         """Path: the class probabilities of a split."""
         return self.path / f"scores_{split}"
 
-    def results(self, split, colour=False):
-        """Path: the predictions of a split, as label ids or in colour."""
-        return self.path / f"results_{'color_' if colour else ''}{split}"
+    def results(self, split, color=False):
+        """Path: the predictions of a split, as label ids or in color."""
+        return self.path / f"results_{'color_' if color else ''}{split}"
 
     @property
     def holds_run(self):

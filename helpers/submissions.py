@@ -23,7 +23,7 @@ def add_to_zip(archive, name, label):
 
 
 def resize_label(label, size):
-    """The nearest pixel by centre (`nearest-exact`), in whole numbers.
+    """The nearest pixel by center (`nearest-exact`), in whole numbers.
 
     Args:
         label: (H, W).

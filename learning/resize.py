@@ -47,9 +47,9 @@ def by_matrices(x, size):
 @lru_cache(maxsize=64)
 def _matrix(old, new, device, dtype):
     """(new, old): row i holds the share of each old pixel in the new pixel i; pixels beyond the edge are the edge's."""
-    centre = ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5).clamp(min=0)
-    low = centre.long()
-    share = centre - low
+    center = ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5).clamp(min=0)
+    low = center.long()
+    share = center - low
     matrix = torch.zeros(new, old, dtype=torch.float64)
     index = torch.arange(new)
     matrix[index, low] += 1 - share
@@ -111,9 +111,9 @@ def _rows(old, new):
     """(int64 (new,), int64 (new,), float32 (new,)): the two old rows that each new one lies between, and the second's share."""
     # In float32, as torch does it: for large sizes its places are off by up to 1e-3 of a pixel, and so are these.
     half = np.float32(0.5)
-    centre = np.maximum((np.arange(new, dtype=np.float32) + half) * (np.float32(old) / np.float32(new)) - half, 0)
-    low = np.minimum(centre.astype(np.int64), old - 1)
-    return low, np.minimum(low + 1, old - 1), centre - low.astype(np.float32)
+    center = np.maximum((np.arange(new, dtype=np.float32) + half) * (np.float32(old) / np.float32(new)) - half, 0)
+    low = np.minimum(center.astype(np.int64), old - 1)
+    return low, np.minimum(low + 1, old - 1), center - low.astype(np.float32)
 
 
 def _widen(x, width):

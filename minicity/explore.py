@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
-from helpers.images import colourise, overlay, read_image, read_instances, read_label
+from helpers.images import colorize, overlay, read_image, read_instances, read_label
 from helpers.parsing import Parser
 from learning.data.datasets import DATASETS, open_dataset
 from learning.data.datasets.statistics import dataset_statistics
@@ -181,10 +181,10 @@ def distribution(labels, counts):
     shares = np.stack([found.shares for found in counts.values()])
     low = 10 ** np.floor(np.log10(shares[shares > 0].min(initial=1.0) / 2))
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
-    colours = np.array([row.color for row in labels.classes])[order] / 255
+    colors = np.array([row.color for row in labels.classes])[order] / 255
     for panel, (split, found) in zip(panels, counts.items(), strict=True):
         values = found.shares[order]
-        panel.barh(np.arange(len(order)), values, color=colours, edgecolor=_INK, linewidth=0.5, height=0.74, zorder=2)
+        panel.barh(np.arange(len(order)), values, color=colors, edgecolor=_INK, linewidth=0.5, height=0.74, zorder=2)
         for position, (value, images) in enumerate(zip(values, found.images[order], strict=True)):
             text = f"{value:.3g} %  in {images}" if images else "absent"
             panel.text(max(value, low) * 1.12, position, text, va="center", fontsize=8, color=_INK)
@@ -204,7 +204,7 @@ def distribution(labels, counts):
 
 
 def sample_sheet(dataset, splits):
-    """Images of each split, evenly spaced over its files, beside their labels in colour, with a legend.
+    """Images of each split, evenly spaced over its files, beside their labels in color, with a legend.
 
     Returns:
         matplotlib.figure.Figure
@@ -241,7 +241,7 @@ def _evenly(samples):
 
 
 def _thumbnails(dataset, sample):
-    """The image and the image under its coloured labels, uint8 (h, w, 3) each, at most the thumbnails' width."""
+    """The image and the image under its colored labels, uint8 (h, w, 3) each, at most the thumbnails' width."""
     train_ids, _ = dataset.labels.decoder(dataset.encoding, "train_ids")
     image = Image.fromarray(np.ascontiguousarray(read_image(sample.image).transpose(1, 2, 0)))
     label = Image.fromarray(train_ids[read_label(sample.label)])
@@ -249,7 +249,7 @@ def _thumbnails(dataset, sample):
     size = width, max(1, round(image.height * width / image.width))
     image = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
     label = np.asarray(label.resize(size, Image.Resampling.NEAREST))
-    return image, overlay(image, colourise(label, dataset.labels.palette), 0.65)
+    return image, overlay(image, colorize(label, dataset.labels.palette), 0.65)
 
 
 if __name__ == "__main__":

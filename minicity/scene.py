@@ -8,7 +8,7 @@ from helpers.labels import CITYSCAPES
 from minicity.drawing import ground
 from minicity.drawing.arrangement import draw_things
 from minicity.drawing.canvas import Camera, Canvas, Light, noise
-from minicity.drawing.colours import PAINTS, pick, vary
+from minicity.drawing.colors import PAINTS, pick, vary
 from minicity.drawing.street import draw_street
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -85,8 +85,8 @@ def _bonnet(canvas, rng):
     paint = np.multiply(vary(rng, pick(rng, PAINTS), 5), canvas.light.factor((0, 1, 0)))
     shine = 0.55 + 0.7 * np.exp(-(rows - edge[None, :]) / np.float32(height * 0.02))
     shine = shine + 0.08 * noise(across[None, :] * 60 + rng.integers(512), rows * 200 / height)
-    colours = np.clip(shine[..., None] * paint.astype(np.float32) + 6, 0, 255).astype(np.uint8)
-    canvas.paste(first, 0, colours, canvas.thing("ego vehicle"), owned)
+    colors = np.clip(shine[..., None] * paint.astype(np.float32) + 6, 0, 255).astype(np.uint8)
+    canvas.paste(first, 0, colors, canvas.thing("ego vehicle"), owned)
 
 
 def _sensor(rng, image):

@@ -50,7 +50,9 @@ def is_inside(name, package):
 
 def room_of(module):
     """(floor, room) of a module: the longest room name that it is inside of; files of learning/ itself are one room."""
-    found = [(len(room), floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms if is_inside(module, room)]
+    found = [
+        (len(room), floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms if is_inside(module, room)
+    ]
     _, floor, room = max(found)
     return floor, room
 
@@ -98,7 +100,9 @@ def test_imports_go_down_the_rooms(name):
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_what_checks_options_and_data_imports_no_torch(name):
     if any(is_inside(name, room) for room in TORCH_FREE):
-        assert not {other for other in imported_names(MODULES[name]) if other.partition(".")[0] in ("torch", "torchvision")}
+        assert not {
+            other for other in imported_names(MODULES[name]) if other.partition(".")[0] in ("torch", "torchvision")
+        }
 
 
 def test_names_in_the_options_are_the_keys_of_the_tables():

@@ -69,8 +69,8 @@ def test_predictions_are_label_ids_at_source_size(tmp_path):
     ids = {row.id for row in CITYSCAPES.classes}
     for path in [*(run / "results_val").iterdir(), *(run / "results_test").iterdir()]:
         assert set(np.unique(np.asarray(Image.open(path)))) <= ids
-    colour = np.asarray(Image.open(run / "results_color_test/12345678901234567_leftImg8bit_input.png"))
-    assert np.array_equal(colour, odd[0])
+    color = np.asarray(Image.open(run / "results_color_test/12345678901234567_leftImg8bit_input.png"))
+    assert np.array_equal(color, odd[0])
     assert run_evaluate("--results", run / "results_val", "--batch_size", 1, "--predict", "--mst") == 0
 
 
@@ -300,7 +300,7 @@ def test_a_run_from_pretrained_weights_predicts_without_their_file(tmp_path, cam
 
 def test_images_of_16_bits_are_divided_by_257(tmp_path):
     ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
-    image = read_image(save(tmp_path / "grey.png", ramp))
+    image = read_image(save(tmp_path / "gray.png", ramp))
     assert image.shape == (3, 16, 16)
     assert np.array_equal(image[1], (ramp // 257).astype(np.uint8))
 

@@ -258,12 +258,12 @@ def test_cut_off_label_is_refused(city, capsys):
     assert_refused(capsys, label_path(0), "cannot read")
 
 
-def test_colour_prediction_is_refused(city, capsys):
+def test_color_prediction_is_refused(city, capsys):
     save(prediction_path(1), np.zeros((12, 16, 3), np.uint8))
     assert_refused(capsys, prediction_path(1), "use results_val, not results_color_val")
 
 
-def test_folder_of_colour_pictures_is_refused(city, capsys):
+def test_folder_of_color_pictures_is_refused(city, capsys):
     Path("R/results_val").rename("R/results_color_val")
     assert_refused(capsys, "use results_val, not results_color_val", words=["--results", "R/results_color_val"])
 

@@ -15,13 +15,13 @@ from tiny import make_minicity, save
 
 import options
 from helpers import plots, run_folder
-from helpers.images import colourise, overlay
+from helpers.images import colorize, overlay
 from helpers.labels import CITYSCAPES, VOID
 from helpers.scoring import scores
 from learning import checkpoint, losses
 from learning.data.augmentation.mixing import copyblob, cutmix
 from learning.data.augmentation.sampling import Augmentation, draw_view
-from learning.data.augmentation.transforms import View, colour_map, view_sample
+from learning.data.augmentation.transforms import View, color_map, view_sample
 from learning.data.cache import Files
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
@@ -189,9 +189,9 @@ def test_the_last_crop_offset_is_drawn():
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.0])
-def test_colour_jitter_above_one_half(factor):
+def test_color_jitter_above_one_half(factor):
     for view in views(50, jitter=factor):
-        assert np.isfinite(colour_map(view)[0]).all()
+        assert np.isfinite(color_map(view)[0]).all()
 
 
 def test_the_last_batch_is_never_a_batch_of_one():
@@ -298,10 +298,10 @@ def test_void_is_not_correct_in_the_accuracy():
 
 def test_pictures_do_not_change_their_input():
     label = np.full((3, 4), VOID, np.uint8)
-    colours = colourise(label, CITYSCAPES.palette)
-    overlay(colours, colours)
+    colors = colorize(label, CITYSCAPES.palette)
+    overlay(colors, colors)
     assert (label == VOID).all()
-    assert (colours == 0).all()
+    assert (colors == 0).all()
 
 
 def test_predictions_have_the_source_size_and_scores_are_enlarged():

@@ -37,7 +37,7 @@ def reestimate_statistics(model, batches, autocast=nullcontext):
 
     Args:
         model: torch.nn.Module whose norms have `running_var` and a `momentum` by which each batch replaces the old.
-        batches: iterable of float32 (B, 3, h, w), normalised, on the model's device.
+        batches: iterable of float32 (B, 3, h, w), normalized, on the model's device.
         autocast: function that returns the context of a forward pass.
 
     Returns:

@@ -40,15 +40,15 @@ def main(argv=None):
     data, found_by, voters, predictions = prepare(args, weights)
     samples, began = data.split(args.split), time.monotonic()
     write_about(output, found_by, args, None)  # a kill may leave the folder ours, but no wrong word on its results
-    folders = [run_folder.RunFolder(output).results(args.split, colour) for colour in (False, True)]
+    folders = [run_folder.RunFolder(output).results(args.split, color) for color in (False, True)]
     bar, _ = run_folder.progress_bar(len(samples), f"{args.vote} vote {args.split}")
-    with bar, replacing_folders(*folders) as (ids, colours):
-        write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colours, bar.update)
+    with bar, replacing_folders(*folders) as (ids, colors):
+        write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colors, bar.update)
     write_about(output, found_by, args, voters)
     seconds = time.monotonic() - began
     print(
         f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {run_folder.duration(seconds)} "
-        f"({len(samples) / seconds:.1f} images/s): {folders[0]}, in colour: {folders[1]}"
+        f"({len(samples) / seconds:.1f} images/s): {folders[0]}, in color: {folders[1]}"
     )
     if any(sample.label for sample in samples):
         print(f"score them with: python evaluate.py --results {shlex.quote(str(folders[0]))}")

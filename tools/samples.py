@@ -32,7 +32,7 @@ _OF_THE_SET = {"hflip": True, "colorjitter_factor": None, "rotation": None, "sca
 # Row -> what it has in their place; where the options say something of their own, that counts.
 ROWS = {
     "mirror images": {"hflip": True},
-    "colour": {"colorjitter_factor": 0.3},
+    "color": {"colorjitter_factor": 0.3},
     "rotation": {"rotation": 10.0},
     "class crop": {"class_crop": 1.0},
     **{
@@ -61,7 +61,7 @@ def main(argv=None):
         raise InputError(f"{modes[0]} is not for this picture, which shows how a new training augments: leave it out")
     output = Path(own.output)
     _refuse_foreign(output, own.force)
-    setup.normalise_paths(args)
+    setup.normalize_paths(args)
     data = setup.open_data(args)
     rows = draw_rows(args, data, dataset_statistics(data, "train"), own.num)
     pair_sheet(rows, data.labels).savefig(output, metadata={"Software": _PROGRAM})

@@ -8,7 +8,7 @@ NUM_BINS = 15
 def bin_pixels(probabilities, truth):
     """Sort the pixels of an image by the confidence of their class, into `NUM_BINS` bins of equal width.
 
-    Pixels are those of the probabilities; the truth is sampled at their centres. Where k classes have the same highest
+    Pixels are those of the probabilities; the truth is sampled at their centers. Where k classes have the same highest
     probability, as rounding to 8 bits makes some, each of them counts as a k-th of the answer.
 
     Args:

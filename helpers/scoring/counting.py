@@ -89,7 +89,7 @@ def _read_prediction(path):
     except InputError:
         with suppress(OSError, SyntaxError, Image.DecompressionBombError), Image.open(path) as image:
             if len(image.getbands()) > 1:
-                raise InputError(f"{path} is a colour picture; use results_val, not results_color_val") from None
+                raise InputError(f"{path} is a color picture; use results_val, not results_color_val") from None
         raise
 
 

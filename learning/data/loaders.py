@@ -1,4 +1,4 @@
-"""Batches of Views: cut by worker processes, or on the GPU where the data are there; coloured on the training device."""
+"""Batches of Views: cut by worker processes, or on the GPU where the data are there; colored on the training device."""
 
 import atexit
 import multiprocessing
@@ -116,7 +116,7 @@ class TrainBatches:
         """Batches of one epoch, from a step on; those before it are not made.
 
         Yields:
-            (float32 (B, 3, h, w), int64 (B, h, w)): normalised images, labels with VOID, on the device.
+            (float32 (B, 3, h, w), int64 (B, h, w)): normalized images, labels with VOID, on the device.
 
         Raises:
             InputError: names a file that cannot be read.

@@ -45,13 +45,13 @@ def find_predictions(results, samples):
     """Paths of the predictions: NAME.png, or for Cityscapes names the only <city>_<sequence>_<frame>*.png.
 
     Raises:
-        InputError: no such folder, or a folder of colour pictures; images with no prediction, or with several.
+        InputError: no such folder, or a folder of color pictures; images with no prediction, or with several.
     """
     if not results.is_dir():
         raise InputError(f"there is no folder {results}; predict first: python baseline.py --save_path RUN --predict")
     if results.name.startswith("results_color"):
         plain = results.name.replace("_color", "", 1)
-        raise InputError(f"{results} holds colour pictures; use {plain}, not {results.name}")
+        raise InputError(f"{results} holds color pictures; use {plain}, not {results.name}")
     files = sorted(path.name for path in results.iterdir() if path.suffix == ".png")
     exact, found, missing = set(files), [], []
     for sample in samples:

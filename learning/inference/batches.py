@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
 
 
 class PictureBatch(NamedTuple):
-    """Pictures that the network sees at one size; the same fields as `learning.data.loaders.EvalBatch`, colours as in the files.
+    """Pictures that the network sees at one size; the same fields as `learning.data.loaders.EvalBatch`, colors as in the files.
 
     Args:
         images: uint8 (B, 3, h, w) on the CPU.
@@ -67,7 +67,7 @@ def seen_size(size, test_size, factor=None):
 
 
 class PictureBatches:
-    """Pictures in order, resized; neighbours that are seen at one size share a batch.
+    """Pictures in order, resized; neighbors that are seen at one size share a batch.
 
     Args:
         pictures: list of learning.inference.inputs.Picture.
@@ -120,7 +120,7 @@ class PictureBatches:
                 del batch
 
     def finish(self, images):
-        """float32 (B, 3, n, w) on the device, normalised, of uint8 rows of a batch."""
+        """float32 (B, 3, n, w) on the device, normalized, of uint8 rows of a batch."""
         whole = [whole_view(images.shape[-2:])] * len(images)
         feed = self.feed
         return color_and_normalize(feed.to_device(images), None, whole, feed.mean, feed.std)[0]

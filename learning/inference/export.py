@@ -11,7 +11,7 @@ OPSET = 18  # the first with antialiased resizing
 
 
 class Standalone(nn.Module):
-    """Pictures in, classes out: resizing and normalisation are part of the network.
+    """Pictures in, classes out: resizing and normalization are part of the network.
 
     Args:
         model: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}, in evaluation mode.

@@ -16,7 +16,7 @@ ENDS = (
     ".png",
     "_color.png",
     "_overlay.png",
-)  # of the results of a picture: label ids, colours, colours over the picture
+)  # of the results of a picture: label ids, colors, colors over the picture
 
 
 @dataclass(frozen=True)

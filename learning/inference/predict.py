@@ -24,7 +24,7 @@ def image_scores(model, images, scales=(1.0,), mirror=False):
 
     Args:
         model: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}, in evaluation mode.
-        images: float32 (B, 3, h, w), normalised.
+        images: float32 (B, 3, h, w), normalized.
         scales: factors of the size.
         mirror: whether the image mirrored left to right counts as well.
 

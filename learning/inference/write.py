@@ -1,29 +1,29 @@
-"""Write predictions as label ids, in colour and over the image, while the next ones are computed."""
+"""Write predictions as label ids, in color and over the image, while the next ones are computed."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from helpers.images import colourise, overlay, read_image, write_png
+from helpers.images import colorize, overlay, read_image, write_png
 from learning.inference.inputs import result_files
 
 _WAITING = 2**24  # pixels of predictions that may wait to be written while the next ones are computed
 
 
-def write_predictions(predictions, labels, ids, colours, report):
+def write_predictions(predictions, labels, ids, colors, report):
     """Write predictions of samples as they come.
 
     Args:
         predictions: iterable of (Sample, uint8 (H, W) of train ids).
         labels: helpers.labels.LabelTable.
         ids: folder for NAME.png, label ids.
-        colours: folder for NAME_prediction.png and NAME_input.png.
+        colors: folder for NAME_prediction.png and NAME_input.png.
         report: called after each prediction.
     """
 
     def write(sample, prediction):
         write_png(ids / f"{sample.name}.png", labels.ids[prediction])
-        write_png(colours / f"{sample.name}_prediction.png", colourise(prediction, labels.palette))
-        write_png(colours / f"{sample.name}_input.png", read_image(sample.image).transpose(1, 2, 0), compress_level=1)
+        write_png(colors / f"{sample.name}_prediction.png", colorize(prediction, labels.palette))
+        write_png(colors / f"{sample.name}_input.png", read_image(sample.image).transpose(1, 2, 0), compress_level=1)
 
     _in_threads(write, predictions, report)
 
@@ -34,15 +34,15 @@ def write_picture_predictions(predictions, labels, folder):
     Args:
         predictions: iterable of (learning.inference.batches.Loaded, uint8 (H, W) of train ids).
         labels: helpers.labels.LabelTable.
-        folder: Path, for what `learning.inference.inputs.result_files` names: label ids, colours, colours over the picture.
+        folder: Path, for what `learning.inference.inputs.result_files` names: label ids, colors, colors over the picture.
     """
 
     def write(loaded, prediction):
-        ids, coloured, over = (folder / name for name in result_files(loaded.picture.name))
+        ids, colored, over = (folder / name for name in result_files(loaded.picture.name))
         _write_whole(ids, labels.ids[prediction], 6)
-        colours = colourise(prediction, labels.palette)
-        _write_whole(coloured, colours, 6)
-        _write_whole(over, overlay(loaded.pixels.transpose(1, 2, 0), colours), 1)
+        colors = colorize(prediction, labels.palette)
+        _write_whole(colored, colors, 6)
+        _write_whole(over, overlay(loaded.pixels.transpose(1, 2, 0), colors), 1)
 
     _in_threads(write, predictions, lambda: None)
 

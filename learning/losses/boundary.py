@@ -18,9 +18,9 @@ def active_boundary(logits, target):
     """Active boundary loss (Wang et al., AAAI 2022, arXiv 2102.02696), an image at a time.
 
     Predicted boundaries are the 1 % of an image's pixels whose distribution diverges most from those to the right and below,
-    KL(P_i || P_right) + KL(P_i || P_below), and their 8 neighbours. Where the true boundary is d > 0 pixels away, the
-    divergences from the neighbours, KL(P_neighbour || P_i), are taken as scores of 8 directions; the loss is their cross entropy
-    with the neighbour that is nearest to the true boundary (label smoothing 0.2), times min(d, 20) / 20. The gradient flows
+    KL(P_i || P_right) + KL(P_i || P_below), and their 8 neighbors. Where the true boundary is d > 0 pixels away, the
+    divergences from the neighbors, KL(P_neighbor || P_i), are taken as scores of 8 directions; the loss is their cross entropy
+    with the neighbor that is nearest to the true boundary (label smoothing 0.2), times min(d, 20) / 20. The gradient flows
     through P_i alone. An image's loss is the mean over these pixels, 0 where there is none: which they are depends on the
     prediction, so that their number in a whole batch could not be known before its last part.
 
@@ -39,7 +39,7 @@ def active_boundary(logits, target):
     valid = target != VOID
     fixed = log_p.detach()
     squared = squared_distances(true_boundary(target))
-    nearest, direction = _nearest_neighbours(squared, valid)
+    nearest, direction = _nearest_neighbors(squared, valid)
     counts = predicted_boundary(fixed, valid) & (nearest < squared)
 
     divergences = _divergences(log_p, fixed)  # (B, 8, h, w)
@@ -62,7 +62,7 @@ def true_boundary(target):
 
 
 def predicted_boundary(log_p, valid):
-    """Where the prediction changes most, and the 8 neighbours; without VOID.
+    """Where the prediction changes most, and the 8 neighbors; without VOID.
 
     Args:
         log_p: float (B, C, h, w), without gradient.
@@ -111,8 +111,8 @@ def squared_distances(boundary):
     return torch.stack([(along + offsets).amin(1) for offsets in across], 1)
 
 
-def _nearest_neighbours(squared, valid):
-    """The least squared distance among the valid neighbours (B, h, w), and which it is of the 8 (B, 1, h, w)."""
+def _nearest_neighbors(squared, valid):
+    """The least squared distance among the valid neighbors (B, h, w), and which it is of the 8 (B, 1, h, w)."""
     outside = torch.iinfo(squared.dtype).max
     around = _shifted(torch.where(valid, squared, outside), outside)
     nearest, direction = around.min(1, keepdim=True)
@@ -120,7 +120,7 @@ def _nearest_neighbours(squared, valid):
 
 
 def _divergences(log_p, fixed):
-    """KL(P_neighbour || P) of the 8 neighbours, (B, 8, h, w); what is outside the image counts as equal probabilities of 1."""
+    """KL(P_neighbor || P) of the 8 neighbors, (B, 8, h, w); what is outside the image counts as equal probabilities of 1."""
     height, width = log_p.shape[2:]
     log_q = F.pad(fixed, (1, 1, 1, 1))
     q = log_q.exp()
@@ -133,7 +133,7 @@ def _divergences(log_p, fixed):
 
 
 def _shifted(values, outside):
-    """The values of the 8 neighbours of every pixel: (B, h, w) -> (B, 8, h, w)."""
+    """The values of the 8 neighbors of every pixel: (B, h, w) -> (B, 8, h, w)."""
     height, width = values.shape[1:]
     padded = F.pad(values, (1, 1, 1, 1), value=outside)
     return torch.stack([padded[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in NEIGHBOURS], 1)

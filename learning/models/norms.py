@@ -1,4 +1,4 @@
-"""Normalisation: batch, instance, group and EvoNorm, for whole networks.
+"""Normalization: batch, instance, group and EvoNorm, for whole networks.
 
 Networks are built with `torch.nn.BatchNorm2d` and then `convert`ed in place. EvoNorm (Liu et al., arXiv 2004.02967) replaces a
 norm and the activation behind it; where no activation follows it is gamma * x + beta.
@@ -79,7 +79,7 @@ class EvoNormB0(Affine):
 class PooledBatchNorm(nn.BatchNorm2d):
     """BatchNorm2d that also takes a single value per channel.
 
-    One value has no variance. A batch of one on a 1x1 map (the pooled branch of ASPP) is normalised by the running statistics
+    One value has no variance. A batch of one on a 1x1 map (the pooled branch of ASPP) is normalized by the running statistics
     instead, and leaves them as they are.
     """
 

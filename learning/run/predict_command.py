@@ -205,18 +205,18 @@ def predict_split(args, data, split, parts, run):
     )
 
     arguments, words = way(args, parts)
-    folders = [run.results(split), run.results(split, colour=True), *([run.scores(split)] if args.save_scores else [])]
+    folders = [run.results(split), run.results(split, color=True), *([run.scores(split)] if args.save_scores else [])]
     number, began = len(data.split(split)), time.monotonic()
     bar, _ = run_folder.progress_bar(number, f"predict {split}")
-    with bar, replacing_folders(*folders) as (ids, colours, *scores):
+    with bar, replacing_folders(*folders) as (ids, colors, *scores):
         keep = keeper(args, scores[0]) if scores else None
         found = predict_images(parts.network, parts.images(split), **arguments, keep=keep)
-        write_predictions(found, data.labels, ids, colours, bar.update)
+        write_predictions(found, data.labels, ids, colors, bar.update)
     if not scores:
         set_scores_aside(run.scores(split))
     speed = number / (time.monotonic() - began)
     print(
-        f"{number} {split} images predicted ({words}; {speed:.2f} images/s): {folders[0]}, in colour: {folders[1]}"
+        f"{number} {split} images predicted ({words}; {speed:.2f} images/s): {folders[0]}, in color: {folders[1]}"
         + (f", probabilities: {folders[2]}" if scores else "")
     )
 
@@ -231,7 +231,7 @@ def set_scores_aside(folder):
 
 
 def predict_pictures(args, data, parts, found, output):
-    """Write label ids, colours and overlays of pictures, and maybe their probabilities, picture by picture.
+    """Write label ids, colors and overlays of pictures, and maybe their probabilities, picture by picture.
 
     Args:
         found: list of learning.inference.inputs.Picture.

@@ -44,7 +44,7 @@ def setup_run(argv):
         args.weights = str(source) if source and not args.replay else None
     else:
         options.check(args)  # --resume of a run that is not there starts it
-    normalise_paths(args)
+    normalize_paths(args)
     fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
     if args.predict or not args.override:
         options.refuse_changes(args, set(typed) & set(fixed), stored)
@@ -61,7 +61,7 @@ def predicted_splits(args, data):
     return [split for split in options.SPLITS if split in data.splits and args.split in (None, split)]
 
 
-def normalise_paths(args):
+def normalize_paths(args):
     """Write options as a run stores them: whole paths, and the numbers of a file of class weights."""
     args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
     args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
@@ -131,7 +131,7 @@ def check_run_folder(args, run):
 
 
 def fill_defaults(args, data):
-    """Fill in what nobody typed: the data set's sizes and colours, its absolute path, the optimizer's rates, a seed."""
+    """Fill in what nobody typed: the data set's sizes and colors, its absolute path, the optimizer's rates, a seed."""
     spec = data.spec
     defaults = {
         "train_size": spec.SIZE,

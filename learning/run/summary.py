@@ -42,7 +42,7 @@ def first_screen(args, data, surveys, run, parts):
         *(f"extra     {extra_words(extra)}" for extra in data.extra),
         f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
         f"augment   {'none' if args.overfit else args.augment}: {describe(build.augmentation(args))}",
-        *(["          some crops reach beyond the image: padded with the mean colour, not scored"] if padded else []),
+        *(["          some crops reach beyond the image: padded with the mean color, not scored"] if padded else []),
         f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
         + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
         f"training  {args.loss}{extras}, {optimizer_words(args)}, batch {parts.step_size}{shares} x "

@@ -132,7 +132,7 @@ def sick_layers(model, images):
     causes = [(name, new, signs) for name, old, new, signs in layers if new and (not old or (old != new == "big"))]
     findings = []
     if big := [f"{name} (up to {signs[2]:.1e})" for name, kind, signs in causes if kind == "big"]:
-        findings.append(f"values explode in {_listed(big)}: lower --lr_init, or look at how it is initialised")
+        findings.append(f"values explode in {_listed(big)}: lower --lr_init, or look at how it is initialized")
     if dead := [f"{name} ({signs[0]:.0%} of its channels)" for name, kind, signs in causes if kind == "dead"]:
         findings.append(f"zero at every pixel: {_listed(dead)}; a dead layer: lower --lr_init and start again")
     if flat := [f"{name} ({signs[1]:.0%} of its channels)" for name, kind, signs in causes if kind == "flat"]:

@@ -4,7 +4,7 @@ import math
 from functools import partial
 
 from minicity.drawing import furniture, people, surroundings, vehicles
-from minicity.drawing.colours import pick
+from minicity.drawing.colors import pick
 from minicity.drawing.street import LANE
 
 _FAR = 115.0  # metres; the last thing that is drawn on its own

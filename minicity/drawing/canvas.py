@@ -1,7 +1,7 @@
 """What the drawn scenes are painted with: a pinhole camera, light with haze, a picture that knows whose each pixel is.
 
 World coordinates are metres: x to the right, y up from the ground, z forward along the street; the camera stands above
-the origin. Colours are RGB in 0 .. 255, lengths in the picture are pixels, and a point of the plan is (x, z).
+the origin. Colors are RGB in 0 .. 255, lengths in the picture are pixels, and a point of the plan is (x, z).
 """
 
 import math
@@ -140,8 +140,8 @@ class Light:
         ambient, sun: RGB factors of what comes from everywhere and of what comes from the sun.
         direction: unit vector towards the sun.
         haze: RGB that distance turns into.
-        reach: metres over which a colour fades to 1/e.
-        zenith: RGB of the upper sky; its lower edge has the colour of the haze.
+        reach: metres over which a color fades to 1/e.
+        zenith: RGB of the upper sky; its lower edge has the color of the haze.
     """
 
     ambient: tuple
@@ -162,25 +162,25 @@ class Light:
         facing = max(0.0, x * sun_x + y * sun_y + z * sun_z) if lit else 0.0
         return [ambient + sun * facing for ambient, sun in zip(self.ambient, self.sun, strict=True)]
 
-    def tone(self, colour, depth, normal=(0.0, 0.7, -0.7), lit=True):
+    def tone(self, color, depth, normal=(0.0, 0.7, -0.7), lit=True):
         """The RGB tuple of ints that the camera sees of a flat surface."""
         clear = math.exp(-depth / self.reach)
-        terms = zip(colour, self.factor(normal, lit), self.haze, strict=True)
+        terms = zip(color, self.factor(normal, lit), self.haze, strict=True)
         red, green, blue = [int(albedo * factor * clear + haze * (1 - clear)) for albedo, factor, haze in terms]
         return min(255, max(0, red)), min(255, max(0, green)), min(255, max(0, blue))
 
-    def fade(self, colours, depth):
-        """Put the haze over lit colours.
+    def fade(self, colors, depth):
+        """Put the haze over lit colors.
 
         Args:
-            colours: float32 (R, C, 3).
+            colors: float32 (R, C, 3).
             depth: metres, broadcast to (R, C).
 
         Returns:
             uint8 (R, C, 3)
         """
         clear = np.exp(np.asarray(depth, np.float32) / np.float32(-self.reach))[..., None]
-        mixed = colours * clear + np.array(self.haze, np.float32) * (1 - clear)
+        mixed = colors * clear + np.array(self.haze, np.float32) * (1 - clear)
         return np.clip(mixed, 0, 255, out=mixed).astype(np.uint8)
 
 
@@ -209,7 +209,7 @@ class Place(NamedTuple):
 
 
 class Canvas:
-    """A colour picture and, beside it, the number of the thing that each pixel belongs to.
+    """A color picture and, beside it, the number of the thing that each pixel belongs to.
 
     What is painted later covers what was painted before, so a scene is painted from far to near.
     """
@@ -231,38 +231,38 @@ class Canvas:
         self._instances.append(label)
         return len(self._labels) - 1
 
-    def face(self, points, colour, number, normal=(0.0, 0.7, -0.7), lit=True):
-        """Fill the flat polygon of world points; `colour` None leaves the picture and only claims the pixels."""
+    def face(self, points, color, number, normal=(0.0, 0.7, -0.7), lit=True):
+        """Fill the flat polygon of world points; `color` None leaves the picture and only claims the pixels."""
         seen = [self.camera.project(point) for point in points]
         if min(depth for _, _, depth in seen) < NEAR:
             return
         corners = [(u, v) for u, v, _ in seen]
-        if colour is not None:
-            self._draw.polygon(corners, self.light.tone(colour, seen[0][2], normal, lit))
+        if color is not None:
+            self._draw.polygon(corners, self.light.tone(color, seen[0][2], normal, lit))
         self._own.polygon(corners, number)
 
-    def limb(self, start, end, radius, colour, number, lit=True):
+    def limb(self, start, end, radius, color, number, lit=True):
         """A round bar from one world point to another, `radius` metres thick and never thinner than a pixel."""
         u0, v0, z0 = self.camera.project(start)
         u1, v1, z1 = self.camera.project(end)
         if min(z0, z1) < NEAR:
             return
         half = radius * self.camera.focal / max(min(z0, z1), NEAR)
-        width, colour = max(1, round(2 * half)), self.light.tone(colour, z0, lit=lit)
-        for draw, fill in ((self._draw, colour), (self._own, number)):
+        width, color = max(1, round(2 * half)), self.light.tone(color, z0, lit=lit)
+        for draw, fill in ((self._draw, color), (self._own, number)):
             draw.line((u0, v0, u1, v1), fill, width)
             if width > 2:
                 for u, v in ((u0, v0), (u1, v1)):
                     draw.ellipse((u - half, v - half, u + half, v + half), fill)
 
-    def shape(self, centre, outline, colour, number, lit=True):
+    def shape(self, center, outline, color, number, lit=True):
         """A flat polygon that faces the camera: `outline` are (right, up) metres around a world point."""
-        u, v, depth = self.camera.project(centre)
+        u, v, depth = self.camera.project(center)
         if depth < NEAR:
             return
         scale = self.camera.focal / depth
         corners = [(u + right * scale, v - up * scale) for right, up in outline]
-        self._draw.polygon(corners, self.light.tone(colour, depth, lit=lit))
+        self._draw.polygon(corners, self.light.tone(color, depth, lit=lit))
         self._own.polygon(corners, number)
 
     def shadow(self, points, strength):
@@ -279,27 +279,27 @@ class Canvas:
         ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v, _ in seen], round(255 * strength))
         self._image.paste((12, 13, 18), (left, top, right, bottom), mask)
 
-    def paste(self, top, left, colours, number, owned=None, painted=None):
+    def paste(self, top, left, colors, number, owned=None, painted=None):
         """Lay a piece of picture on the canvas.
 
         Args:
             top, left: where, pixels; the piece lies inside the picture.
-            colours: uint8 (R, C, 3).
+            colors: uint8 (R, C, 3).
             number: the thing's, or int32 (R, C) of numbers.
             owned: bool (R, C), pixels that become the thing's; None for all.
-            painted: bool (R, C), pixels that get the colours; None for the owned ones.
+            painted: bool (R, C), pixels that get the colors; None for the owned ones.
         """
         owned = _mask(owned)
         painted = owned if painted is None else _mask(painted)
-        self._image.paste(Image.fromarray(colours), (left, top), painted)
+        self._image.paste(Image.fromarray(colors), (left, top), painted)
         if isinstance(number, np.ndarray):
             self._numbers.paste(Image.fromarray(number), (left, top), owned)
         else:
-            box = (left, top, left + colours.shape[1], top + colours.shape[0])
+            box = (left, top, left + colors.shape[1], top + colors.shape[0])
             self._numbers.paste(number, box, owned)
 
     def finish(self, blur):
-        """What was painted, with the colours blurred.
+        """What was painted, with the colors blurred.
 
         Returns:
             (image uint8 (H, W, 3), labels uint8 (H, W), instances uint16 (H, W))

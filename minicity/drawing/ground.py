@@ -16,9 +16,9 @@ def sky(canvas, rng):
     cover = noise(columns + rng.integers(512), rows + rng.integers(512), slope=1.6)
     clouds = np.clip(cover * rng.uniform(0, 0.6) + rng.uniform(-0.6, 0.5), 0, 1)[..., None]
     zenith, haze = np.array(light.zenith, np.float32), np.array(light.haze, np.float32)
-    colours = haze + (zenith - haze) * (up**0.8)[..., None]
+    colors = haze + (zenith - haze) * (up**0.8)[..., None]
     bright = np.minimum(255, haze * 1.06 + 6)
-    mixed = colours * (1 - clouds) + bright * clouds
+    mixed = colors * (1 - clouds) + bright * clouds
     canvas.paste(0, 0, np.clip(mixed, 0, 255).astype(np.uint8), canvas.thing("sky"))
 
 
@@ -27,31 +27,31 @@ def ground(canvas, rng, street):
     first, x, z, depth = canvas.camera.ground()
     if first >= canvas.camera.size[0]:
         return
-    side = x - street.centre(z)
+    side = x - street.center(z)
     strip = np.digitize(side, [strip.edge for strip in street.strips[:-1]]).astype(np.uint8)
     crossing = street.at_crossing(z)
     strip[crossing & ((side < -street.edge[-1]) | (side > street.edge[1]))] = street.road
-    colours = np.array([strip.colour for strip in street.strips], np.float32)[strip]
+    colors = np.array([strip.color for strip in street.strips], np.float32)[strip]
     names = np.array([strip.name for strip in street.strips])
     # patterns lie elsewhere in every image
     x, z_pattern = x + np.float32(rng.uniform(200, 400)), z + np.float32(rng.uniform(0, 200))
     detail = np.clip(16 / depth, 0, 1)  # fine patterns would flicker far away
     grain = noise(x * 22, z_pattern * 22) * (0.05 + street.roughness[strip] * detail)
     stains = noise(x * 3.1, z_pattern * 0.9) * 0.06
-    colours *= (1 + grain + stains)[..., None]
+    colors *= (1 + grain + stains)[..., None]
     paved = names[strip] == "sidewalk"
     joints = ((x % street.paving < 0.05) | (z_pattern % street.paving < 0.05)) & paved
-    colours *= 1 - (0.22 * detail * joints)[..., None]
+    colors *= 1 - (0.22 * detail * joints)[..., None]
     lines = _dashes(street, side, z_pattern) & ~crossing | _zebras(street, side, z)
-    colours += (lines & (strip == street.road))[..., None] * np.float32(street.paint)
+    colors += (lines & (strip == street.road))[..., None] * np.float32(street.paint)
     for way, edge in street.edge.items():
         kerb = (np.abs(side - way * edge) < 0.13) & ~crossing
-        colours += kerb[..., None] * np.float32(34)
+        colors += kerb[..., None] * np.float32(34)
     for rail in street.rails:
-        colours[np.abs(side - rail) < 0.06] = (88, 84, 82)
-    colours = _in_sunlight(canvas.light, street, colours, side, x, z_pattern)
+        colors[np.abs(side - rail) < 0.06] = (88, 84, 82)
+    colors = _in_sunlight(canvas.light, street, colors, side, x, z_pattern)
     numbers = np.array([canvas.thing(strip.name) for strip in street.strips], np.int32)[strip]
-    canvas.paste(first, 0, canvas.light.fade(colours, depth), numbers)
+    canvas.paste(first, 0, canvas.light.fade(colors, depth), numbers)
 
 
 def _dashes(street, side, z):
@@ -72,10 +72,10 @@ def _zebras(street, side, z):
     return lines
 
 
-def _in_sunlight(light, street, colours, side, x, z):
+def _in_sunlight(light, street, colors, side, x, z):
     """Lit ground: the sun's part is missing where the houses' shadow lies, and dappled under trees."""
     sun, ambient = np.array(light.factor((0, 1, 0)), np.float32), np.array(light.ambient, np.float32)
     edge = street.shade_edge + np.float32(1.5) * np.sign(noise(z * 1.2, 0 * z))
     shaded = (side < edge) if street.shade_from_left else (side > edge)
     dapple = noise(x * 9, z * 5, slope=1.2) + street.dapple > 1.6
-    return colours * np.where((shaded | dapple)[..., None], ambient, sun)
+    return colors * np.where((shaded | dapple)[..., None], ambient, sun)

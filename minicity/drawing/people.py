@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from minicity.drawing.colours import CLOTHES, PAINTS, SKIN, TYRE, pick, vary
+from minicity.drawing.colors import CLOTHES, PAINTS, SKIN, TYRE, pick, vary
 from minicity.drawing.solids import disc
 
 
@@ -39,16 +39,16 @@ def motorcycle(canvas, rng, place):
     _cycle_shadow(canvas, place)
     ring = [(math.cos(a * math.pi / 6), math.sin(a * math.pi / 6)) for a in range(12)]
     for forward in (0.68, -0.62):
-        for part, colour in ((0.31, TYRE), (0.17, (130, 130, 134))):
-            canvas.face([place.at(0, 0.31 + part * s, forward + part * c) for c, s in ring], colour, number, lit=lit)
+        for part, color in ((0.31, TYRE), (0.17, (130, 130, 134))):
+            canvas.face([place.at(0, 0.31 + part * s, forward + part * c) for c, s in ring], color, number, lit=lit)
         canvas.limb(place.at(0, 0.08, forward), place.at(0, 0.5, forward), 0.08, TYRE, number, lit)
     bars = (
         *(((0.68, 0.31), (0.42, 1.0), 0.07, (90, 90, 94)), ((0.3, 0.8), (-0.15, 0.78), 0.17, paint)),
         *(((-0.1, 0.82), (-0.75, 0.88), 0.12, (30, 30, 32)), ((0.2, 0.42), (-0.25, 0.42), 0.19, (70, 70, 74))),
         ((-0.55, 0.4), (-0.7, 0.75), 0.1, paint),
     )
-    for (f0, u0), (f1, u1), radius, colour in bars:
-        canvas.limb(place.at(0, u0, f0), place.at(0, u1, f1), radius, colour, number, lit)
+    for (f0, u0), (f1, u1), radius, color in bars:
+        canvas.limb(place.at(0, u0, f0), place.at(0, u1, f1), radius, color, number, lit)
     canvas.limb(place.at(-0.36, 1.08, 0.32), place.at(0.36, 1.08, 0.32), 0.035, TYRE, number, lit)
     canvas.shape(place.at(0, 0.9, 0.5), disc(0.1), (230, 230, 215), number, lit)
 
@@ -91,9 +91,9 @@ def _torso(canvas, place, k, coat, number, swing):
 
 
 def _head(canvas, place, height, forward, skin, hair, number):
-    centre = place.at(0, height, forward)
-    canvas.limb(place.at(0, height - 0.2, forward), centre, 0.06, skin, number, place.lit)
-    canvas.shape(centre, [(0.8 * x, y) for x, y in disc(0.135)], skin, number, place.lit)
+    center = place.at(0, height, forward)
+    canvas.limb(place.at(0, height - 0.2, forward), center, 0.06, skin, number, place.lit)
+    canvas.shape(center, [(0.8 * x, y) for x, y in disc(0.135)], skin, number, place.lit)
     behind = place.seen_from()[1] < 0
     canvas.shape(
         place.at(0, height + (0.02 if behind else 0.07), forward),

@@ -7,7 +7,7 @@ import math
 
 
 def prism(canvas, place, profile, width, paints, number, narrow=0.14, beltline=0.99):
-    """A body with that side view; `paints[i]` colours the strip between corners i and i + 1, the last one the sides.
+    """A body with that side view; `paints[i]` colors the strip between corners i and i + 1, the last one the sides.
 
     Above the beltline the body is narrower by that part of its width.
 
@@ -42,20 +42,20 @@ def prism(canvas, place, profile, width, paints, number, narrow=0.14, beltline=0
     return side
 
 
-def panel(canvas, place, right, corners, colour, number):
+def panel(canvas, place, right, corners, color, number):
     """A flat patch on the side of a body: corners (forward, up) at `right` metres from its middle."""
     side = math.copysign(1.0, right)
     if side * place.seen_from()[0] > abs(right) * 0.7:
         points = [place.at(right, up, fore) for fore, up in corners]
-        canvas.face(points, colour, number, place.normal(side, 0, 0), place.lit)
+        canvas.face(points, color, number, place.normal(side, 0, 0), place.lit)
 
 
-def end_panel(canvas, place, forward, box, colour, number):
+def end_panel(canvas, place, forward, box, color, number):
     """A flat patch on the front (`forward` > 0) or the rear: box (left, low, right, high) at `forward`."""
     if math.copysign(1.0, forward) * (place.seen_from()[1] - forward) > 0:
         left, low, right, high = box
         points = [place.at(x, y, forward) for x, y in ((left, low), (right, low), (right, high), (left, high))]
-        canvas.face(points, colour, number, place.normal(0, 0, math.copysign(1.0, forward)), place.lit)
+        canvas.face(points, color, number, place.normal(0, 0, math.copysign(1.0, forward)), place.lit)
 
 
 def side_box(fore, back, low, high):

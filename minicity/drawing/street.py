@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicity.drawing.canvas import Place
-from minicity.drawing.colours import pick, vary
+from minicity.drawing.colors import pick, vary
 
 LANE = 3.3  # width, metres
 _PARKING = 2.2
@@ -51,11 +51,11 @@ KINDS = {
 
 
 class Strip(NamedTuple):
-    """A strip of ground along the street: its class, the `side` of its right edge, its colour."""
+    """A strip of ground along the street: its class, the `side` of its right edge, its color."""
 
     name: str
     edge: float
-    colour: tuple
+    color: tuple
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,18 @@ class Street:
     shade_edge: float
     shade_from_left: bool
 
-    def centre(self, z):
+    def center(self, z):
         """x of the middle of the road."""
         return self.offset + self.curve * z * z / 2
 
     def place(self, side, z, heading=0.0):
         """A Place at `side` and z, its heading relative to the street's."""
         lit = (side > self.shade_edge) if self.shade_from_left else (side < self.shade_edge)
-        return Place(self.centre(z) + side, z, heading + math.atan(self.curve * z), lit)
+        return Place(self.center(z) + side, z, heading + math.atan(self.curve * z), lit)
 
     def point(self, side, z):
         """(x, z) of a place."""
-        return self.centre(z) + side, z
+        return self.center(z) + side, z
 
     @property
     def rails(self):
@@ -156,9 +156,9 @@ def draw_street(rng, light):
     walk = {way: kerb[way] + rng.uniform(1.6, 4.6) for way in (-1, 1)}
     border = {way: walk[way] + (rng.uniform(2, 6.5) if rng.random() < kind.verge else 0.0) for way in (-1, 1)}
     sides = {way: _side(rng, kind, edge[way], kerb[way], walk[way], border[way], parking[way]) for way in (-1, 1)}
-    strips = [Strip(name, -inner, colour) for name, inner, _, colour in reversed(sides[-1])]
+    strips = [Strip(name, -inner, color) for name, inner, _, color in reversed(sides[-1])]
     strips.append(Strip("road", sides[1][0][1], vary(rng, (112, 112, 114), 14)))
-    strips += [Strip(name, outer, colour) for name, _, outer, colour in sides[1]]
+    strips += [Strip(name, outer, color) for name, _, outer, color in sides[1]]
     rough = {"terrain": 0.16, "sidewalk": 0.05, "road": rng.uniform(0.01, 0.05)}
     shade_edge, from_left = _shade(rng, light, kind, border)
     return Street(
@@ -185,7 +185,7 @@ def draw_street(rng, light):
 
 
 def _side(rng, kind, edge, kerb, walk, border, parking):
-    """Strips of one side, outwards: (class, inner, outer, colour), at distances from the middle of the road."""
+    """Strips of one side, outwards: (class, inner, outer, color), at distances from the middle of the road."""
     grass = vary(rng, pick(rng, ((92, 112, 52), (112, 116, 66), (126, 112, 82))), 8)
     paving = vary(rng, pick(rng, ((146, 142, 136), (128, 128, 130), (160, 146, 130), (142, 124, 116))), 10)
     strips = []

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minicity.drawing.colours import BUS_PAINTS, GLASS, PAINTS, TYRE, pick, vary
+from minicity.drawing.colors import BUS_PAINTS, GLASS, PAINTS, TYRE, pick, vary
 from minicity.drawing.solids import end_panel, panel, prism, side_box
 
 # Car bodies: ((forward, up) ...), width, and which edges of the profile are glass.
@@ -39,9 +39,9 @@ CARS = {
 
 def _wheel(canvas, place, right, forward, radius, number):
     circle = [(math.cos(a * math.pi / 6), math.sin(a * math.pi / 6)) for a in range(12)]
-    for part, colour in ((1.0, TYRE), (0.58, (120, 120, 124))):
+    for part, color in ((1.0, TYRE), (0.58, (120, 120, 124))):
         outline = [(forward + part * radius * c, radius + part * radius * s) for c, s in circle]
-        panel(canvas, place, right, outline, colour, number)
+        panel(canvas, place, right, outline, color, number)
 
 
 def _underside(canvas, place, length, width, number, low=0.42):

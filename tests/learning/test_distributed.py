@@ -49,7 +49,7 @@ def test_with_one_process_nothing_happens():
     distributed.stop()
 
 
-def test_batch_norms_become_synchronised_ones():
+def test_batch_norms_become_synchronized_ones():
     """As `distributed.spread` converts them on GPUs; SyncBatchNorm itself refuses to calculate on a CPU."""
     model = build_model("DeepLabv3_resnet50", CLASSES, "batch", 0)
     names, parameters = list(model.state_dict()), {id(parameter) for parameter in model.parameters()}

@@ -33,7 +33,7 @@ def test_purposes_are_told_apart():
     assert len(set(PURPOSES)) == len(PURPOSES)
 
 
-def test_streams_of_neighbouring_keys_do_not_overlap():
+def test_streams_of_neighboring_keys_do_not_overlap():
     """The index is no offset into one stream: the second number of one key is not the first of the next."""
     streams = [set(draw(index=index, count=1000)) for index in range(5)]
     assert len(set.union(*streams)) == 5 * 1000

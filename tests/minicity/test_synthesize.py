@@ -68,7 +68,7 @@ def test_all_classes_and_void_occur_in_the_order_of_real_streets():
     assert all(share[name] > 0 for name in ("unlabeled", "ego vehicle", "out of roi", "static"))
 
 
-def test_a_class_is_not_one_colour():
+def test_a_class_is_not_one_color():
     means = {"car": [], "building": []}
     for index in range(20):
         image, labels, _ = draw_scene(0, "train", index, (64, 128))
@@ -76,9 +76,9 @@ def test_a_class_is_not_one_colour():
             owned = labels == next(row.id for row in CITYSCAPES.rows if row.name == name)
             if owned.sum() > 50:
                 found.append(image[owned].mean(0))
-    centres = {name: np.mean(found, 0) for name, found in means.items()}
+    centers = {name: np.mean(found, 0) for name, found in means.items()}
     spread = {name: np.std(found, 0).mean() for name, found in means.items()}
-    assert np.abs(centres["car"] - centres["building"]).mean() < 2 * min(spread.values())
+    assert np.abs(centers["car"] - centers["building"]).mean() < 2 * min(spread.values())
 
 
 def test_files_are_what_was_drawn(tmp_path):

@@ -1,4 +1,4 @@
-"""Tiny data sets, drawn with fixed seeds: a class is a colour, so that a network can learn them in a few steps."""
+"""Tiny data sets, drawn with fixed seeds: a class is a color, so that a network can learn them in a few steps."""
 
 import numpy as np
 from PIL import Image
@@ -7,16 +7,16 @@ from helpers.labels import CAMVID, CITYSCAPES
 
 
 def draw(rng, table, size, num_blocks=12):
-    """(uint8 (H, W, 3), uint8 (H, W) of label ids): rectangles of random classes, noisy class colours."""
+    """(uint8 (H, W, 3), uint8 (H, W) of label ids): rectangles of random classes, noisy class colors."""
     height, width = size
     ids = [row.id for row in table.classes]
     label = np.full(size, ids[0], np.uint8)
     for _ in range(num_blocks):
         top, left = rng.integers(height), rng.integers(width)
         label[top : top + rng.integers(4, height // 2), left : left + rng.integers(4, width // 2)] = rng.choice(ids)
-    colours = np.zeros((256, 3))
-    colours[[row.id for row in table.rows]] = [row.color for row in table.rows]
-    image = np.clip(colours[label] + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+    colors = np.zeros((256, 3))
+    colors[[row.id for row in table.rows]] = [row.color for row in table.rows]
+    image = np.clip(colors[label] + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
     label[: height // 8, : width // 4] = table.void_id
     return image, label
 

@@ -80,7 +80,7 @@ def test_data(capsys, work_path):
     )
     assert found["png_over_decode"] == pytest.approx(found["png_ms"] / found["decode_ms"])
     assert found["tutorial_over_cached"] == pytest.approx(found["tutorial_ms"] / found["cached_ms"])
-    assert "colour, normalise" in text
+    assert "color, normalize" in text
     assert record["goals"] == []  # they are meant for the full size
     check_circumstances(record)
 

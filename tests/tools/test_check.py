@@ -201,9 +201,9 @@ def test_black_and_white_masks(camvid, capsys):
     finds(capsys, camvid, "error", "train", path, "0 and 255", "mask", "convert it")
 
 
-def test_colour_masks(camvid, capsys):
+def test_color_masks(camvid, capsys):
     path = save(camvid / "valannot/0001TP_val001.png", np.zeros((48, 64, 3), np.uint8))
-    finds(capsys, camvid, "error", "val", path, "colour picture", "convert the colours")
+    finds(capsys, camvid, "error", "val", path, "color picture", "convert the colors")
 
 
 def test_missing_folders_and_empty_splits(tmp_path, capsys):
@@ -315,7 +315,7 @@ def test_equal_label_maps_of_different_images(camvid, capsys):
 
 def test_black_images(camvid, capsys):
     path = save(camvid / "train/0001TP_train001.png", np.full((48, 64, 3), 2, np.uint8))
-    finds(capsys, camvid, "warning", "train", path, "nearly constant", "grey 2 .. 2")
+    finds(capsys, camvid, "warning", "train", path, "nearly constant", "gray 2 .. 2")
 
 
 def test_images_of_an_unusual_size(camvid, capsys):
@@ -436,7 +436,7 @@ def test_the_hash_stays_near_after_changes_and_tells_pictures_apart():
 
 
 def smooth(seed):
-    """A picture of soft shapes in colour, as PIL image of 320x240."""
+    """A picture of soft shapes in color, as PIL image of 320x240."""
     cells = np.random.default_rng(seed).integers(0, 200, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize((320, 240), Image.Resampling.BICUBIC)
 
@@ -465,10 +465,10 @@ def test_ramps_by_hand():
 
 def test_misalignment_finds_the_offset():
     image, label = scene(3, (256, 256))
-    grey = Image.fromarray(image).convert("L")
-    gain, down, right = misalignment(grey, label)
+    gray = Image.fromarray(image).convert("L")
+    gain, down, right = misalignment(gray, label)
     assert gain < MISALIGNED
-    gain, down, right = misalignment(grey, np.roll(label, (12, -20), (0, 1)))
+    gain, down, right = misalignment(gray, np.roll(label, (12, -20), (0, 1)))
     assert gain > MISALIGNED
     assert (down, right) == (-12, 20)
     assert misalignment(Image.new("L", (64, 64)), np.zeros((64, 64), np.uint8))[0] == 0

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import make_camvid, make_minicity
 
 from helpers.errors import exit_status
-from helpers.images import colourise, read_label
+from helpers.images import colorize, read_label
 from helpers.labels import CAMVID, CITYSCAPES
 from helpers.scoring import scores
 from learning.data.datasets import open_dataset
@@ -110,8 +110,8 @@ def test_pictures_show_image_truth_prediction_and_mistakes(made):
         found = {kind: decode(uri) for kind, uri in shown[image["index"]].items()}
         truth = dataset.decode[read_label(sample.label)]
         prediction = read_label(folder / "results_val" / f"{sample.name}.png")
-        np.testing.assert_array_equal(found["truth"].convert("RGB"), colourise(truth, CAMVID.palette))
-        np.testing.assert_array_equal(found["prediction"].convert("RGB"), colourise(prediction, CAMVID.palette))
+        np.testing.assert_array_equal(found["truth"].convert("RGB"), colorize(truth, CAMVID.palette))
+        np.testing.assert_array_equal(found["prediction"].convert("RGB"), colorize(prediction, CAMVID.palette))
         opaque = np.asarray(found["errors"].convert("RGBA"))[..., 3] > 0
         np.testing.assert_array_equal(opaque, truth != prediction)  # void is shaded, too
         original = np.asarray(Image.open(sample.image).convert("RGB"), np.float64)
@@ -386,7 +386,7 @@ def test_a_browser_shows_what_the_address_asks_for(made, tmp_path):
 @needs_browser
 @pytest.mark.parametrize("place", ["card", "viewer"])
 def test_a_browser_paints_the_wipe(tmp_path, place):
-    """A photograph of one grey and a prediction of one class: left of the edge is the grey, right of it the class."""
+    """A photograph of one gray and a prediction of one class: left of the edge is the gray, right of it the class."""
     root = make_camvid(tmp_path / "data", (("train", 1), ("val", 1)))
     sample = open_dataset("camvid", root).split("val")[0]
     Image.fromarray(np.full((48, 64, 3), 200, np.uint8)).save(sample.image)
@@ -399,9 +399,9 @@ def test_a_browser_paints_the_wipe(tmp_path, place):
     words = ("--window-size=1200,3000", f"--screenshot={picture}")  # the whole page: its cards are near
     browse(address + (f"&image={sample.name}" if place == "viewer" else ""), tmp_path, *words)
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
-    car, grey = (np.abs(pixels - colour).max(2) < 6 for colour in (CAMVID.palette[8], 200))
+    car, gray = (np.abs(pixels - color).max(2) < 6 for color in (CAMVID.palette[8], 200))
     row = np.argmax(car.sum(1))
-    right, left = np.flatnonzero(car[row]), np.flatnonzero(grey[row])
+    right, left = np.flatnonzero(car[row]), np.flatnonzero(gray[row])
     assert left.max() < right.min()
     assert len(right) > 200
     assert len(left) / (len(left) + len(right)) == pytest.approx(0.25, abs=0.03)

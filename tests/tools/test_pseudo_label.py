@@ -49,14 +49,14 @@ def test_levels_are_rounded_confidences():
 def test_one_threshold_for_all():
     counts = counts_of([0.5, 0.95], [0.2], [1.0])
     assert lowest(counts, 0.9) == [0.9, 0.9, 0.9]
-    summary = confidence.summarise(counts, confidence.thresholds(counts, 0.9), ("a", "b", "c"))
+    summary = confidence.summarize(counts, confidence.thresholds(counts, 0.9), ("a", "b", "c"))
     assert summary["a"] == {"threshold": 0.9, "predicted": 2, "kept": 1, "share": 0.5, "confidence": 0.95}
     assert summary["b"] == {"threshold": 0.9, "predicted": 1, "kept": 0, "share": 0.0, "confidence": None}
 
 
 def test_a_confidence_at_the_threshold_is_kept():
     counts = counts_of([0.9, 0.89])
-    assert confidence.summarise(counts, confidence.thresholds(counts, 0.9), ("a",))["a"]["kept"] == 1
+    assert confidence.summarize(counts, confidence.thresholds(counts, 0.9), ("a",))["a"]["kept"] == 1
 
 
 def test_the_threshold_of_a_class_is_that_of_its_most_confident_share():
@@ -72,13 +72,13 @@ def test_the_threshold_is_at_most_the_confidence():
     thresholds = confidence.thresholds(counts, 0.9, 0.2)
     assert (thresholds / LEVELS).tolist() == [0.9, 0.6]
     # A class that is mostly sure keeps more than its share.
-    assert [row["kept"] for row in confidence.summarise(counts, thresholds, ("a", "b")).values()] == [4, 1]
+    assert [row["kept"] for row in confidence.summarize(counts, thresholds, ("a", "b")).values()] == [4, 1]
 
 
 def test_what_is_equally_sure_is_kept_too():
     counts = counts_of([0.7, 0.7, 0.7, 0.1])
     thresholds = confidence.thresholds(counts, 0.9, 0.25)
-    assert confidence.summarise(counts, thresholds, ("a",))["a"]["kept"] == 3
+    assert confidence.summarize(counts, thresholds, ("a",))["a"]["kept"] == 3
 
 
 def test_shares_are_exact():
@@ -91,7 +91,7 @@ def test_a_class_that_is_nowhere():
     counts = counts_of([0.7], [0.5])
     counts[0] = 0
     assert lowest(counts, 0.9, 0.5) == [0.9, 0.5]
-    summary = confidence.summarise(counts, confidence.thresholds(counts, 0.9, 0.5), ("a", "b"))
+    summary = confidence.summarize(counts, confidence.thresholds(counts, 0.9, 0.5), ("a", "b"))
     assert summary["a"] == {"threshold": 0.9, "predicted": 0, "kept": 0, "share": None, "confidence": None}
 
 

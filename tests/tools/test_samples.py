@@ -46,8 +46,8 @@ def test_each_row_shows_its_augmentation_alone(data):
     rows = rows_of(data, "--seed", "3", "--copypaste", "Car", "Pole", "--blob_rules", "Road: Car; Sky: Tree")
     assert list(rows) == ALL
     assert all(len(row) == 3 for row in rows.values())
-    assert changed(rows, "colour") == 0
-    assert any((one[0] != plain[0]).any() for one, plain in zip(rows["colour"], rows["crop and scale"], strict=True))
+    assert changed(rows, "color") == 0
+    assert any((one[0] != plain[0]).any() for one, plain in zip(rows["color"], rows["crop and scale"], strict=True))
     for (image, label), (plain, plain_label) in zip(rows["mirror images"], rows["crop and scale"], strict=True):
         assert any((image == either).all() for either in (plain, plain[:, ::-1]))
         assert any((label == either).all() for either in (plain_label, plain_label[:, ::-1]))

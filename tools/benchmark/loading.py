@@ -213,7 +213,7 @@ def time_batch(pixels, data, augmentation, number, turn):
         images.append(seen)
         labels.append(timed("label: cut, resample, mirror", see_label, label, views[-1]))
     batch = timed("stack", transforms.stack, images), timed("stack", torch.stack, labels)
-    timed("colour, normalise", transforms.color_and_normalize, *batch, views, mean, std)
+    timed("color, normalize", transforms.color_and_normalize, *batch, views, mean, std)
     return spent
 
 
@@ -242,16 +242,16 @@ def mixing_ms(images, labels, data, repeats):
     for name, work in works.items():
         taken = []
         for turn in range(repeats + 1):
-            synchronise(images.device)
+            synchronize(images.device)
             began = time.perf_counter()
             work(turn)
-            synchronise(images.device)
+            synchronize(images.device)
             taken.append(1000 * (time.perf_counter() - began))
         figures[f"{name}_ms"] = median(taken[1:])
     return figures
 
 
-def synchronise(device):
+def synchronize(device):
     """Wait until a device has done what it was told; the CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize()

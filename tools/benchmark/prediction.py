@@ -6,7 +6,7 @@ from learning.inference.predict import MST_SCALES, predict_images
 from learning.run import build, setup
 from tools.benchmark import tutorial
 from tools.benchmark.limits import peak_gib, reset_peak
-from tools.benchmark.loading import synchronise
+from tools.benchmark.loading import synchronize
 from tools.benchmark.material import baseline_words, open_data
 from tools.benchmark.measure import Goal, at_full_size, interleave, progress, table
 from tools.benchmark.variants import as_shipped
@@ -78,7 +78,7 @@ def time_kind(kind, parts, theirs, batch, scales, mirror, repeats, deadline):
     def tutorials():
         with as_shipped():
             found["tutorial"] = [tutorial.predict(theirs, image, scales, mirror) for image in alone]
-        synchronise(parts.device)
+        synchronize(parts.device)
 
     peak = None
     if parts.device.type == "cuda":

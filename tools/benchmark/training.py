@@ -9,7 +9,7 @@ import torch
 from learning.device import pick_device
 from tools.benchmark import flops, kernels
 from tools.benchmark.limits import fits, peak_gib, reset_peak
-from tools.benchmark.loading import mixing_ms, synchronise
+from tools.benchmark.loading import mixing_ms, synchronize
 from tools.benchmark.material import open_data
 from tools.benchmark.measure import Goal, at_full_size, one_line, progress, table
 from tools.benchmark.variants import VARIANTS, build, default_variants
@@ -106,10 +106,10 @@ class Track:
         self.rounds.append(found | {"next": waiting.seconds})
 
     def _seconds(self, work, batches):
-        synchronise(self.variant.device)
+        synchronize(self.variant.device)
         began = time.perf_counter()
         work(batches)
-        synchronise(self.variant.device)
+        synchronize(self.variant.device)
         return time.perf_counter() - began
 
     def drop(self, error):

@@ -43,7 +43,7 @@ class Views(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index):
-        """(float32 (3, h, w), normalised; int64 (h, w) of train ids)"""
+        """(float32 (3, h, w), normalized; int64 (h, w) of train ids)"""
         sample = self.samples[index]
         with Image.open(sample.image) as file:
             image = file.convert("RGB")
@@ -117,7 +117,7 @@ def predict(model, image, scales, mirror):
 
     Args:
         model: as `build_network`, in evaluation mode.
-        image: float32 (1, 3, h, w), normalised.
+        image: float32 (1, 3, h, w), normalized.
         scales: factors of the size.
         mirror: whether mirror images count as well.
 

@@ -48,7 +48,7 @@ def main(argv=None):
     pictures = examine_all(dataset)
     seconds = time.perf_counter() - start
     findings += [finding for picture in pictures for finding in picture.findings] + compare(dataset, pictures)
-    splits = {split: summarise(pictures, split, dataset.labels) for split in dataset.splits}
+    splits = {split: summarize(pictures, split, dataset.labels) for split in dataset.splits}
     print(table(splits, dataset.labels), end="\n\n")
     for line in lines(findings, sys.maxsize if options.all else _LINES):
         print(line)
@@ -93,7 +93,7 @@ def examine_all(dataset):
         return list(tqdm(pictures, total=len(samples), desc="checking", unit="image", leave=False, disable=None))
 
 
-def summarise(pictures, split, labels):
+def summarize(pictures, split, labels):
     """What a split holds, as plain values.
 
     Returns:
@@ -127,7 +127,7 @@ def table(splits, labels):
     """The splits side by side as text: what they hold, then images and percent of the labelled pixels for each class.
 
     Args:
-        splits: dict of split -> `summarise`'s dict.
+        splits: dict of split -> `summarize`'s dict.
         labels: helpers.labels.LabelTable.
 
     Returns:
@@ -208,7 +208,7 @@ def write_report(path, dataset, splits, findings):
     Args:
         path: file to write.
         dataset: learning.data.datasets.base.Dataset.
-        splits: dict of split -> `summarise`'s dict.
+        splits: dict of split -> `summarize`'s dict.
         findings: list of Finding.
     """
     listed = [

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 # Shares of border pixels on a ramp, measured on street scenes: at most 0.07 in label maps as they are drawn, or resized by
-# nearest neighbour down to a quarter; at least 0.23 after a bilinear or bicubic change of size by 0.5 to 2.
+# nearest neighbor down to a quarter; at least 0.23 after a bilinear or bicubic change of size by 0.5 to 2.
 RAMP = 0.15
 _FEWEST_BORDERS = 100  # pixels; below, a share says nothing
 # Gains of correlation, measured on street scenes: see `misalignment`.
@@ -13,7 +13,7 @@ _SIDE, _REACH = 128, 24  # cells of the small version, and how far off is search
 
 
 def ramp_share(label):
-    """How much of the borders looks interpolated: pixels whose number lies strictly between those of their two neighbours.
+    """How much of the borders looks interpolated: pixels whose number lies strictly between those of their two neighbors.
 
     Averaging two class numbers invents the ones in between, which are other classes. A clean border jumps.
 
@@ -21,7 +21,7 @@ def ramp_share(label):
         label: uint8 (H, W).
 
     Returns:
-        float: pixels on a ramp / pairs of neighbours that differ; 0 where there is hardly any border.
+        float: pixels on a ramp / pairs of neighbors that differ; 0 where there is hardly any border.
     """
     ramps = borders = 0
     for lines in (label, label.T):
@@ -31,7 +31,7 @@ def ramp_share(label):
     return ramps / borders if borders >= _FEWEST_BORDERS else 0.0
 
 
-def misalignment(grey, label):
+def misalignment(gray, label):
     """How much better the label map would fit its image if it were moved.
 
     Borders of classes lie on edges of the image: the two maps, 128x128 cells each, are correlated at every offset up to 24
@@ -41,7 +41,7 @@ def misalignment(grey, label):
     mistake in all files shows.
 
     Args:
-        grey: PIL image of mode L.
+        gray: PIL image of mode L.
         label: uint8 (H, W) of the same size.
 
     Returns:
@@ -50,7 +50,7 @@ def misalignment(grey, label):
     """
     if min(label.shape) < _SIDE:
         return 0.0, 0, 0
-    edges, borders = _standard(_edges(grey)), _standard(_borders(label))
+    edges, borders = _standard(_edges(gray)), _standard(_borders(label))
     spectrum = np.fft.rfft2(edges) * np.conj(np.fft.rfft2(borders))
     correlation = np.fft.fftshift(np.fft.irfft2(spectrum, s=edges.shape)) / edges.size
     middle = _SIDE // 2
@@ -63,8 +63,8 @@ def misalignment(grey, label):
     return float(near.max() - near[_REACH, _REACH]), *offset
 
 
-def _edges(grey):
-    cells = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+def _edges(gray):
+    cells = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     strength = np.hypot(np.gradient(cells, axis=0), np.gradient(cells, axis=1))
     return np.minimum(strength, np.percentile(strength, 90))  # else a few glaring edges decide
 

@@ -5,25 +5,25 @@ from PIL import Image
 
 NUM_BITS = 256
 # Measured on 701 street scenes of 360x480. The same picture after JPEG of quality 20, half size, brightness x 0.6 or x 1.6,
-# gamma 0.7 or 1.5, noise of 12 grey levels, or 1 % cut off all around: at most 30 bits. Frames 1/15 s apart from a moving car:
+# gamma 0.7 or 1.5, noise of 12 gray levels, or 1 % cut off all around: at most 30 bits. Frames 1/15 s apart from a moving car:
 # all of them at most 48; 1 s apart: 15 % of them, where the car hardly moves. Two pictures of different drives: at least 68.
 NEAR = 48
 _TABLE = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 
 
-def difference_hash(grey):
+def difference_hash(gray):
     """Difference hash (dHash, Neal Krawetz, "Kind of Like That", 2013) of 16 x 16 bits instead of his 8 x 8.
 
     Each bit tells whether a cell of a 16x17 mean-pooled version is brighter than the cell to its left, so changes of size,
     brightness, contrast and compression hardly matter.
 
     Args:
-        grey: PIL image of mode L, any size.
+        gray: PIL image of mode L, any size.
 
     Returns:
         uint8 (32,): 256 bits.
     """
-    cells = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
+    cells = np.asarray(gray.resize((17, 16), Image.Resampling.BOX))
     return np.packbits(cells[:, 1:] > cells[:, :-1])
 
 

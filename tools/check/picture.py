@@ -16,7 +16,7 @@ from learning.data.datasets.statistics import count_label
 from tools.check.masks import MISALIGNED, RAMP, misalignment, ramp_share
 from tools.check.phash import difference_hash
 
-_NEARLY_CONSTANT = 8  # grey levels between the darkest and the brightest 1 %; street scenes at dusk have more than 180
+_NEARLY_CONSTANT = 8  # gray levels between the darkest and the brightest 1 %; street scenes at dusk have more than 180
 _NEARLY_VOID = 0.95  # of the pixels
 
 
@@ -61,8 +61,8 @@ def examine(dataset, split, sample):
         Picture
     """
     picture = Picture(split, sample)
-    grey = _examine_image(picture)
-    label = _examine_label(picture, dataset, grey) if sample.label else None
+    gray = _examine_image(picture)
+    label = _examine_label(picture, dataset, gray) if sample.label else None
     if sample.instances:
         _examine_instances(picture, dataset, label)
     return picture
@@ -85,7 +85,7 @@ def _digest(pixels):
 
 
 def _examine_image(picture):
-    """Judge the image; returns it in grey as PIL image, or None."""
+    """Judge the image; returns it in gray as PIL image, or None."""
     path = picture.sample.image
     picture.size = _read(picture, read_size, path)
     image = _read(picture, read_image, path) if picture.size else None
@@ -93,18 +93,18 @@ def _examine_image(picture):
         return None
     image = image.transpose(1, 2, 0)
     picture.digest = _digest(image)
-    grey = Image.fromarray(np.ascontiguousarray(image)).convert("L")
-    shares = np.cumsum(grey.histogram()) / image.shape[0] / image.shape[1]
+    gray = Image.fromarray(np.ascontiguousarray(image)).convert("L")
+    shares = np.cumsum(gray.histogram()) / image.shape[0] / image.shape[1]
     darkest, brightest = np.searchsorted(shares, (0.01, 0.99))
     if brightest - darkest <= _NEARLY_CONSTANT:
-        what = f"is nearly constant (grey {darkest} .. {brightest} of 0 .. 255)"
+        what = f"is nearly constant (gray {darkest} .. {brightest} of 0 .. 255)"
         picture.note("nearly constant image", path, what, "look at it; remove it if it shows nothing")
     else:
-        picture.likeness = difference_hash(grey)
+        picture.likeness = difference_hash(gray)
     if (turn := _orientation(path)) not in (0, 1):
         what = f"asks viewers to turn it (EXIF orientation {turn}), which training does not do"
         picture.note("image to be turned", path, what, "check that its label is stored the same way up")
-    return grey
+    return gray
 
 
 def _orientation(path):
@@ -115,7 +115,7 @@ def _orientation(path):
     return 1  # a damaged tag, which viewers disregard
 
 
-def _examine_label(picture, dataset, grey):
+def _examine_label(picture, dataset, gray):
     """Judge the label map; returns it as uint8 (H, W) if it can be compared with other files, or None."""
     path = picture.sample.label
     label = _read(picture, read_label, path)
@@ -131,12 +131,12 @@ def _examine_label(picture, dataset, grey):
             picture.note("JPEG label", path, what, "make label maps anew as PNG")
     if (share := ramp_share(label)) > RAMP:
         what = f"looks interpolated: {100 * share:.0f} % of its borders run over class numbers in between"
-        picture.note("interpolated label", path, what, "resize label maps by nearest neighbour, without smooth edges")
+        picture.note("interpolated label", path, what, "resize label maps by nearest neighbor, without smooth edges")
     if errors:
         return label if label.shape == picture.size else None
     _judge_content(picture, dataset, label)
-    if grey is not None and picture.label_digest:
-        gain, down, right = misalignment(grey, label)
+    if gray is not None and picture.label_digest:
+        gain, down, right = misalignment(gray, label)
         if gain > MISALIGNED:
             where = (
                 f"{abs(down)} pixels {'up' if down < 0 else 'down'} and {abs(right)} {'left' if right < 0 else 'right'}"

@@ -1,4 +1,4 @@
-"""Curves as SVG inside a page, in the page's own colours, light or dark."""
+"""Curves as SVG inside a page, in the page's own colors, light or dark."""
 
 import math
 from html import escape

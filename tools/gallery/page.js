@@ -110,7 +110,7 @@ function wipe(stage, value) {
 }
 
 // The classes under the pointer by name: the dark blues of four vehicles are hard to tell apart.
-const nameOf = new Map(data.colours.map((colour, index) => [colour, data.classes[index]]));
+const nameOf = new Map(data.colors.map((color, index) => [color, data.classes[index]]));
 let pointed = { image: null, maps: null };
 
 /** Pixels of the maps of an image; from the pictures inside the page, because a browser does not hand out those of files. */
@@ -122,7 +122,7 @@ function mapsOf(image) {
       const { naturalWidth: width, naturalHeight: height } = picture;
       const context = make("canvas", { width, height }).getContext("2d");
       context.drawImage(picture, 0, 0);
-      return { kind, width, height, colours: context.getImageData(0, 0, width, height).data };
+      return { kind, width, height, colors: context.getImageData(0, 0, width, height).data };
     });
     pointed = { image, maps: Promise.all(maps) };
   }
@@ -132,11 +132,11 @@ function mapsOf(image) {
 async function nameUnder(stage, image, event) {
   const box = stage.getBoundingClientRect(), under = stage.querySelector(".under");
   const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  const words = (await mapsOf(image)).map(({ kind, width, height, colours }) => {
+  const words = (await mapsOf(image)).map(({ kind, width, height, colors }) => {
     const place = (share, length) => Math.max(0, Math.min(length - 1, Math.floor(share * length)));
     const at = 4 * (place(y, height) * width + place(x, width));
-    const colour = "#" + [...colours.slice(at, at + 3)].map((value) => value.toString(16).padStart(2, "0")).join("");
-    return `${KINDS[kind]}: ${nameOf.get(colour) ?? data.columns.at(-1)}`;
+    const color = "#" + [...colors.slice(at, at + 3)].map((value) => value.toString(16).padStart(2, "0")).join("");
+    return `${KINDS[kind]}: ${nameOf.get(color) ?? data.columns.at(-1)}`;
   });
   under.textContent = words.join(" · ");
   under.hidden = !stage.matches(":hover");
@@ -277,7 +277,7 @@ function showViewer(images) {
     const rows = image.present.map((index) => [index, classIou(image, index)]).sort((a, b) => a[1] - b[1]);
     viewer.append(make("ul", { className: "classes" }, ...rows.map(([index, iou]) => {
       const swatch = make("span", { className: "swatch" });
-      swatch.style.background = data.colours[index];
+      swatch.style.background = data.colors[index];
       return make("li", {}, swatch, `${data.classes[index]} ${percent(iou)}`);
     })));
   }

@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 
 from helpers.scoring import scores
-from tools.gallery.sections import OTHER, css_colour, link, over_classes, swatch
+from tools.gallery.sections import OTHER, css_color, link, over_classes, swatch
 from tools.gallery.thumbnails import SUFFIX
 
 
@@ -17,7 +17,7 @@ def build(about, images, pictures, total, labels, sections):
     """The whole page.
 
     Args:
-        about: dict: "generator" (the program, by which it recognises its own pages), "title", "summary", "folder" (where pictures
+        about: dict: "generator" (the program, by which it recognizes its own pages), "title", "summary", "folder" (where pictures
             of full size are, beside the page), "num_images" (of the split, shown or not).
         images: list of the dicts of `image_data` or `unlabelled_data`, in the order of `pictures`.
         pictures: list of dict of kind -> data URI.
@@ -34,7 +34,7 @@ def build(about, images, pictures, total, labels, sections):
         "scored": total is not None,
         "classes": labels.names,
         "columns": [*labels.names, OTHER],
-        "colours": [css_colour(row.color) for row in labels.classes],
+        "colors": [css_color(row.color) for row in labels.classes],
         "iou": None if total is None else _class_iou(total, labels),
         "folder": about["folder"],
         "suffixes": SUFFIX,

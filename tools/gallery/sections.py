@@ -195,10 +195,10 @@ def link(state, text, title=None, label=None):
 
 
 def swatch(row):
-    """HTML: a patch of the colour of a class."""
-    return f'<span class="swatch" style="background:{css_colour(row.color)}"></span>'
+    """HTML: a patch of the color of a class."""
+    return f'<span class="swatch" style="background:{css_color(row.color)}"></span>'
 
 
-def css_colour(color):
+def css_color(color):
     """str: RGB, 0 .. 255, as in a style sheet."""
     return "#{:02x}{:02x}{:02x}".format(*color)

@@ -11,7 +11,7 @@ from helpers.labels import VOID
 
 # By value of a map of mistakes: right is transparent, the photograph shines through; wrong; not scored.
 RIGHT, WRONG, UNSCORED = 0, 1, 2
-_MISTAKE_COLOURS = np.array([(0, 0, 0), (255, 45, 85), (0, 0, 0)], np.uint8)
+_MISTAKE_COLORS = np.array([(0, 0, 0), (255, 45, 85), (0, 0, 0)], np.uint8)
 _MISTAKE_OPACITY = bytes([0, 190, 150])
 
 
@@ -65,19 +65,19 @@ SUFFIX = {"input": ".jpg", "truth": ".png", "prediction": ".png", "errors": ".pn
 def _encode(photo, maps, table, quality):
     """dict: kind -> bytes of a JPEG or palette PNG."""
     void = len(table.classes)
-    colours = table.palette[: void + 1]  # the last is VOID's black; few colours make few bits a pixel
+    colors = table.palette[: void + 1]  # the last is VOID's black; few colors make few bits a pixel
     found = {"input": _save(photo, "JPEG", quality=quality)}
     for kind, pixels in maps.items():
-        found[kind] = _palette_png(np.minimum(pixels, void), colours)
+        found[kind] = _palette_png(np.minimum(pixels, void), colors)
     if "truth" in maps:
         wrong = mistakes(maps["truth"], maps["prediction"])
-        found["errors"] = _palette_png(wrong, _MISTAKE_COLOURS, transparency=_MISTAKE_OPACITY)
+        found["errors"] = _palette_png(wrong, _MISTAKE_COLORS, transparency=_MISTAKE_OPACITY)
     return found
 
 
-def _palette_png(indices, colours, **options):
+def _palette_png(indices, colors, **options):
     picture = Image.fromarray(indices)
-    picture.putpalette(colours.tobytes())
+    picture.putpalette(colors.tobytes())
     return _save(picture, "PNG", **options)
 
 

@@ -55,7 +55,7 @@ def main(argv=None):
         lowest = confidence.thresholds(counts, args.confidence, args.per_class)
         kept = write_labels(data, images, lowest, fresh)
         shutil.rmtree(fresh / "predictions")
-        summary = confidence.summarise(counts, lowest, data.labels.names)
+        summary = confidence.summarize(counts, lowest, data.labels.names)
         if not kept:
             raise InputError(f"not one pixel of {len(images)} images is sure enough; lower --confidence")
         voters = [runs.describe(source) | {"weight": weight} for source, weight in zip(sources, weights, strict=True)]

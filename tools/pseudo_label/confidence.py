@@ -55,7 +55,7 @@ def thresholds(counts, confidence, portion=None):
     return np.minimum(portions, highest)
 
 
-def summarise(counts, lowest, names):
+def summarize(counts, lowest, names):
     """What is kept of each class.
 
     Args:

@@ -52,7 +52,7 @@ def draw_class_crop(rng, view, label, size, weights):
     ranges = np.array(offset_ranges(label.shape, (view.height, view.width), size, view.rotation)).T
     corner = (pixel - source_pixel(view, size, shown)).clip(*ranges)
     near = window_pixel(view, size, pixel - corner)
-    # Its neighbours, too: of a window that is shrunk, not every pixel is shown.
+    # Its neighbors, too: of a window that is shrunk, not every pixel is shown.
     steps = ((down, across) for down in (0, -1, 1) for across in (0, -1, 1))
     candidates = [np.clip(near + step, 0, np.array(size) - 1) for step in steps]
     corners = [pixel - source_pixel(view, size, candidate) for candidate in candidates]

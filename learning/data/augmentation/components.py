@@ -6,7 +6,7 @@ import numpy as np
 def components(mask):
     """Number the connected components of a mask; pixels that touch at a side or a corner belong together.
 
-    The runs of each row are found first; runs of neighbouring rows that touch are then merged until no number changes.
+    The runs of each row are found first; runs of neighboring rows that touch are then merged until no number changes.
 
     Args:
         mask: bool (H, W).

@@ -1,4 +1,4 @@
-"""What a View may do to its colours beyond an affine map: CLAHE before it; gamma, noise, sharpening, holes after it, in order.
+"""What a View may do to its colors beyond an affine map: CLAHE before it; gamma, noise, sharpening, holes after it, in order.
 
 clahe: clip limit of the equalisation, 0 for none.
 gamma: exponent of values 0 .. 1.
@@ -35,12 +35,12 @@ def equalise(images, views):
 
 
 def apply(images, views, mean, std):
-    """Gamma, noise, sharpening and holes of normalised images, in place.
+    """Gamma, noise, sharpening and holes of normalized images, in place.
 
     Args:
         images: float32 (B, 3, h, w).
         views: list of B `learning.data.augmentation.transforms.View`.
-        mean, std: tensors (3, 1, 1) of the normalisation.
+        mean, std: tensors (3, 1, 1) of the normalization.
     """
     for image, view in zip(images, views, strict=True):
         if view.gamma != 1 or view.noise or view.sharpen:
@@ -103,7 +103,7 @@ def grid(size, number, down, across):
 
 
 def clahe(image, limit):
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld, 1994) of luma; colour differences stay as they are.
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld, 1994) of luma; color differences stay as they are.
 
     As in OpenCV: 8x8 tiles, histograms of 256 clipped at limit * pixels / 256, what was cut off spread evenly, and the mappings
     of the four nearest tiles interpolated. Tiles differ by a pixel where 8 does not divide the image.
@@ -141,7 +141,7 @@ def clahe(image, limit):
 
 
 def _tiles(extent, device):
-    """Of each pixel of an axis: its tile, the tiles whose centres are before and after it, the share of the latter."""
+    """Of each pixel of an axis: its tile, the tiles whose centers are before and after it, the share of the latter."""
     position = (np.arange(extent) + 0.5) * TILES / extent
     before = np.floor(position - 0.5)
     near = [

@@ -9,7 +9,7 @@ from helpers.labels import VOID
 def cutmix(images, labels, rng):
     """CutMix (Yun et al., arXiv 1905.04899) for dense labels: one box and one permutation for the batch.
 
-    lambda ~ Beta(1, 1); the box has sqrt(1 - lambda) of each side, a uniform centre, and is clipped to the image. Inside it
+    lambda ~ Beta(1, 1); the box has sqrt(1 - lambda) of each side, a uniform center, and is clipped to the image. Inside it
     every image and label shows the sample that the permutation names.
 
     Args:
@@ -23,9 +23,9 @@ def cutmix(images, labels, rng):
     batch, height, width = labels.shape
     side = np.sqrt(1 - rng.beta(1.0, 1.0))
     box_height, box_width = int(height * side), int(width * side)
-    centre_y, centre_x = rng.integers(height), rng.integers(width)
-    top, bottom = np.clip((centre_y - box_height // 2, centre_y - box_height // 2 + box_height), 0, height)
-    left, right = np.clip((centre_x - box_width // 2, centre_x - box_width // 2 + box_width), 0, width)
+    center_y, center_x = rng.integers(height), rng.integers(width)
+    top, bottom = np.clip((center_y - box_height // 2, center_y - box_height // 2 + box_height), 0, height)
+    left, right = np.clip((center_x - box_width // 2, center_x - box_width // 2 + box_width), 0, width)
     partner = _send(rng.permutation(batch), images.device)
     images, labels = images.clone(), labels.clone()
     images[..., top:bottom, left:right] = images[partner, :, top:bottom, left:right]

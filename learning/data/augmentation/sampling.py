@@ -37,7 +37,7 @@ class Augmentation:
         rotate: probability of a rotated view.
         either: whether a view is mirrored or rotated, never both.
         jitter: brightness, contrast and saturation are drawn from 1 - jitter .. 1 + jitter, hue from -jitter .. jitter turns.
-        effects: sequence of (name in `EFFECTS`, probability), in the order in which they change the colours.
+        effects: sequence of (name in `EFFECTS`, probability), in the order in which they change the colors.
         class_crop: probability that a window is placed on a pixel of a class drawn by its rarity; see `learning.data.augmentation.class_crop`.
     """
 
@@ -97,7 +97,7 @@ def _grid_dropout(rng, look):
     look["holes"] = (6, *rng.random(2).tolist())
 
 
-# What becomes of a look, a dict of those fields of a View that are about colours. Magnitudes that no source of the sets gives are
+# What becomes of a look, a dict of those fields of a View that are about colors. Magnitudes that no source of the sets gives are
 # the defaults of albumentations: brightness and contrast 0.2, HSV 20 of 180, 30 % and 20 of 255, gamma 0.8 .. 1.2, sharpen alpha
 # 0.2 .. 0.5 and lightness 0.5 .. 1, CLAHE's clip limit 1 .. 4 on 8x8 tiles, holes of half a cell's side. Its HSV shift adds 30 of
 # 255 to the saturation, which is about 30 % of that of a street; here it is a factor, and the hue turns in YIQ, so that both are
@@ -240,7 +240,7 @@ def describe(augmentation):
         f"scale {low:g}" + (f" .. {high:g}" if high > low else ""),
         *([f"part of the crop enlarged {zoom:g}"] if zoom else []),
         *([" or ".join([*mirror, *turned])] if augmentation.either and mirror else [*mirror, *turned]),
-        *([f"colours by {augmentation.jitter:g}"] if augmentation.jitter else []),
+        *([f"colors by {augmentation.jitter:g}"] if augmentation.jitter else []),
         *(f"{name.replace('_', ' ')} {probability:g}" for name, probability in augmentation.effects),
         *([f"placed on a class {augmentation.class_crop:g}"] if augmentation.class_crop else []),
     ]

@@ -1,8 +1,8 @@
 """What happens to one sample: a View is applied to it.
 
-A View is plain data: a window of the source image, its rotation, a flip and a change of colours. The window is in whole source
-pixels and only the window is resampled, as uint8 on a CPU, as float on a GPU. Colour and normalisation follow on the training
-device, where they are one affine map of the colours of each image, and filters for the views that have some.
+A View is plain data: a window of the source image, its rotation, a flip and a change of colors. The window is in whole source
+pixels and only the window is resampled, as uint8 on a CPU, as float on a GPU. Color and normalization follow on the training
+device, where they are one affine map of the colors of each image, and filters for the views that have some.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from helpers.labels import VOID
 from learning.data.augmentation import filters
 
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in torchvision's grey images
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in torchvision's gray images
 _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
@@ -29,7 +29,7 @@ class View:
         flip: whether the result is mirrored left to right.
         brightness, contrast, saturation: factors, 1 changes nothing.
         hue: rotation in turns, 0 changes nothing.
-        rotation: degrees counter-clockwise, about the window's centre, of what the window shows.
+        rotation: degrees counter-clockwise, about the window's center, of what the window shows.
         shift: added to every channel, in 0 .. 1.
         gamma, noise, noise_seed, sharpen, lightness, clahe, holes: see `learning.data.augmentation.filters`.
     """
@@ -120,7 +120,7 @@ def resample_image(window, size):
 
 
 def resample_label(window, size):
-    """Nearest pixel by centre (`nearest-exact`): no new values, aligned with `resample_image` to half a source pixel.
+    """Nearest pixel by center (`nearest-exact`): no new values, aligned with `resample_image` to half a source pixel.
 
     Args:
         window: uint8 tensor (h, w).
@@ -137,13 +137,13 @@ def resample_label(window, size):
 
 
 def _nearest(old, new):
-    """int64 tensor (new,): which of `old` pixels each one of `new` is, by its centre."""
+    """int64 tensor (new,): which of `old` pixels each one of `new` is, by its center."""
     line = torch.arange(old, dtype=torch.float32)[None, None]
     return F.interpolate(line, new, mode="nearest-exact")[0, 0].long()
 
 
 def view_sample(image, label, view, size, mean):
-    """Cut, resample and mirror image and label where they are; colour is left to `finish`.
+    """Cut, resample and mirror image and label where they are; color is left to `finish`.
 
     Args:
         image: uint8 tensor (3, H, W), fastest as a view of pixel-interleaved memory.
@@ -215,7 +215,7 @@ def source_lines(view, size):
     """Where the pixels of a view come from: row i, column j shows (rows[0][i] + rows[1][j], columns[0][i] + columns[1][j]).
 
     Returns:
-        (rows, columns): pairs of float32 (h, 1) and (1, w), in source pixels from the window's corner, centres at halves.
+        (rows, columns): pairs of float32 (h, 1) and (1, w), in source pixels from the window's corner, centers at halves.
     """
     cos, sin = math.cos(math.radians(view.rotation)), math.sin(math.radians(view.rotation))
     down, across = (torch.arange(count, dtype=torch.float64) + 0.5 - count / 2 for count in size)
@@ -250,7 +250,7 @@ def stack(images):
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
-def colour_map(view):
+def color_map(view):
     """Brightness, contrast, saturation and hue, in this order, as one affine map of RGB in 0 .. 1.
 
     With y = A x + b (luma . mean x) per image, this equals torchvision's adjust_brightness, adjust_contrast and
@@ -268,7 +268,7 @@ def colour_map(view):
 
 
 def color_and_normalize(images, labels, views, mean, std):
-    """Colour and normalise a batch on its device.
+    """Color and normalize a batch on its device.
 
     Args:
         images: uint8 or float (B, 3, h, w), 0 .. 255, on the training device; fastest in channels-last memory.
@@ -277,7 +277,7 @@ def color_and_normalize(images, labels, views, mean, std):
         mean, std: RGB mean and standard deviation of the data set, 0 .. 1.
 
     Returns:
-        (float32 (B, 3, h, w), normalised; int64 (B, h, w) or None)
+        (float32 (B, 3, h, w), normalized; int64 (B, h, w) or None)
     """
     batch, _, height, width = images.shape
     device = images.device
@@ -288,8 +288,8 @@ def color_and_normalize(images, labels, views, mean, std):
 
     mean, std = np.asarray(mean), np.asarray(std)
     images = filters.equalise(images, views)
-    matrices, grey = map(np.array, zip(*map(colour_map, views), strict=True))
-    matrices, grey, luma = tensor(matrices / (255 * std[:, None])), tensor(grey[:, None]), tensor(_LUMA / 255)
+    matrices, gray = map(np.array, zip(*map(color_map, views), strict=True))
+    matrices, gray, luma = tensor(matrices / (255 * std[:, None])), tensor(gray[:, None]), tensor(_LUMA / 255)
     shift, scale = tensor([mean - view.shift for view in views]), tensor(std)
     result = torch.empty(batch, 3, height * width, device=device)
     size = 1 if device.type == "cpu" else batch  # one image at a time stays in the cache of a CPU
@@ -298,7 +298,7 @@ def color_and_normalize(images, labels, views, mean, std):
     for part in map(slice, range(0, batch, size), range(size, batch + size, size)):
         pixels.copy_(images[part].permute(0, 2, 3, 1).reshape(pixels.shape))
         average = pixels.mean(1).view(size, width, 3).mean(1)  # (b, 3); rows first, in the order of the memory
-        offset = ((grey[part] * (average @ luma)[:, None] - shift[part]) / scale)[:, :, None]  # (b, 3, 1)
+        offset = ((gray[part] * (average @ luma)[:, None] - shift[part]) / scale)[:, :, None]  # (b, 3, 1)
         torch.baddbmm(offset, matrices[part], pixels.view(size, height * width, 3).transpose(1, 2), out=mapped)
         for channel, (low, high) in enumerate(zip(-mean / std, (1 - mean) / std, strict=True)):
             torch.clamp(mapped[:, channel], low, high, out=result[part, channel])

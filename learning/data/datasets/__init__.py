@@ -58,5 +58,5 @@ def add_training_images(dataset, folders):
 
 
 def without_files(name, root):
-    """The data set `name` as far as it is known without its files: classes, sizes and colours, but no splits."""
+    """The data set `name` as far as it is known without its files: classes, sizes and colors, but no splits."""
     return Dataset(name, Path(root), {}, "ids", DATASETS[name])

@@ -23,7 +23,7 @@ def test_by_hand():
 def test_against_plain_loops():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(4) * 0.4, (12, 9)).transpose(2, 0, 1).astype(np.float32)
-    truth = rng.integers(0, 5, (24, 18)).astype(np.uint8)  # 4 is no class; every second pixel is a centre
+    truth = rng.integers(0, 5, (24, 18)).astype(np.uint8)  # 4 is no class; every second pixel is a center
     sampled = truth[1::2, 1::2]
     expected = 0.0
     confidence, classes = probabilities.max(0).astype(np.float64), probabilities.argmax(0)

@@ -62,7 +62,7 @@ def test_calibration_reads_what_was_saved_beside_the_results(scored, capsys):
     assert evaluate(scored, "--calibration") == 0
     found = json.loads((results.parent / "results.json").read_text())["calibration"]
     assert sum(found["bins"]["pixels"]) > 0
-    # Sampled at every second pixel, the predicted class is the truth's there or a neighbour's.
+    # Sampled at every second pixel, the predicted class is the truth's there or a neighbor's.
     pixels, right = np.array(found["bins"]["pixels"]), np.array(found["bins"]["accuracy"], float)
     assert pixels[pixels > 0].size == 1
     assert found["error"] == pytest.approx(abs(np.nanmax(right) - 204 / 255), abs=1e-6)

@@ -242,7 +242,7 @@ def test_files_of_another_version_are_cleared_too(tmp_path, capsys):
     assert files(tmp_path) == []
 
 
-def test_num_bytes_counts_three_colours_and_a_label():
+def test_num_bytes_counts_three_colors_and_a_label():
     assert cache.num_bytes([(2, 3), (4, 5)]) == 4 * (6 + 20)
 
 

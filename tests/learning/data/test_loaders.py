@@ -191,7 +191,7 @@ def test_a_batch_takes_images_of_different_sizes(data):
     assert [tuple(label.shape) for label in batch.labels] == batch.sizes
 
 
-def test_grey_images_become_three_channels(data):
+def test_gray_images_become_three_channels(data):
     path = data.split("val")[0].image
     Image.open(path).convert("L").save(path)
     (batch,) = eval_batches(replace(data, splits={"val": data.split("val")[:1]}), "val")

@@ -106,7 +106,7 @@ def test_scores_are_float32_and_images_stay(model):
 
 
 @pytest.mark.parametrize("size", [(12, 20), (9, 7), (40, 33)])
-def test_enlarge_is_bilinear_between_pixel_centres(size):
+def test_enlarge_is_bilinear_between_pixel_centers(size):
     scores = noise(CLASSES, 12, 20)
     assert torch.allclose(upsample_logits(scores, size), resized(scores[None], size)[0], atol=3e-5)
 

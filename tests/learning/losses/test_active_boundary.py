@@ -74,7 +74,7 @@ def test_true_boundaries_by_hand():
     assert torch.equal(true_boundary(target), expected)
 
 
-def test_predicted_boundaries_are_the_share_that_changes_most_and_their_neighbours():
+def test_predicted_boundaries_are_the_share_that_changes_most_and_their_neighbors():
     logits = torch.zeros(1, 2, 20, 20)  # 1 % are 4 pixels
     logits[0, 0, 10:, :2] = 9.0  # 2 edges down, 10 to the right
     logits[0, 0, 10, 0] = 20.0
@@ -144,7 +144,7 @@ def test_the_loss_and_its_gradient_agree_with_a_loop(seed, size):
 
 
 def test_by_hand():
-    """One row of 100 pixels, so one is a predicted boundary: 9; with its neighbours 8 to 10. The true one is 12."""
+    """One row of 100 pixels, so one is a predicted boundary: 9; with its neighbors 8 to 10. The true one is 12."""
     logits = torch.zeros(1, 2, 1, 100, dtype=torch.float64)
     logits[..., 0, 0, :10], logits[..., 1, 0, 10:] = 4.0, 4.0
     target = (torch.arange(100) > 12).long().expand(1, 1, 100)

@@ -239,7 +239,7 @@ def test_a_converted_norm_takes_the_relu_behind_it_along():
 # ---------------------------------------------------------------------------------------------- norms
 
 
-def randomised(layer, seed=0):
+def randomized(layer, seed=0):
     """The layer with random gain, offset and, in an EvoNorm, v."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in layer.parameters():
@@ -283,14 +283,14 @@ def slow_b0(x, parameters, batch_variance, eps=1e-5):
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (6, 6), (40, 20), (34, 17)])
 @pytest.mark.parametrize("training", [True, False])
 def test_evonorm_s0_follows_its_formula(channels, groups, training):
-    layer = randomised(EvoNormS0(channels)).train(training)
+    layer = randomized(EvoNormS0(channels)).train(training)
     x = 2 * noise(2, channels, 3, 4) + 1
     expected = slow_s0(x.double().numpy(), vectors(layer), groups)
     assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
 
 
 def test_evonorm_b0_follows_its_formula_in_training_and_keeps_a_running_variance():
-    layer = randomised(EvoNormB0(5)).train()
+    layer = randomized(EvoNormB0(5)).train()
     running = np.ones(5)
     for step in range(3):
         x = (step + 1) * noise(3, 5, 3, 4, seed=step) + 0.5
@@ -303,7 +303,7 @@ def test_evonorm_b0_follows_its_formula_in_training_and_keeps_a_running_variance
 
 
 def test_evonorm_b0_uses_the_running_variance_in_evaluation_and_leaves_it():
-    layer = randomised(EvoNormB0(5)).eval()
+    layer = randomized(EvoNormB0(5)).eval()
     layer.running_var.copy_(torch.tensor([0.2, 0.5, 1.0, 2.0, 9.0]))
     kept = layer.running_var.double().numpy()
     x = noise(3, 5, 3, 4)
@@ -314,7 +314,7 @@ def test_evonorm_b0_uses_the_running_variance_in_evaluation_and_leaves_it():
 
 @pytest.mark.parametrize("kind", [EvoNormS0, EvoNormB0])
 def test_evonorm_gradients_agree_with_float64(kind):
-    layer, x = randomised(kind(6)).train(), noise(2, 6, 3, 3)
+    layer, x = randomized(kind(6)).train(), noise(2, 6, 3, 3)
     reference = kind(6).double()
     reference.load_state_dict(layer.state_dict())
     # The layers compute in float32, so the slope of the reference is taken by differences of its formula.
@@ -380,7 +380,7 @@ def test_instance_norm_has_gain_and_offset_and_looks_at_one_image():
 
 
 def test_pooled_batch_norm_takes_one_value_by_its_running_statistics_and_leaves_them():
-    layer = randomised(PooledBatchNorm(3)).train()
+    layer = randomized(PooledBatchNorm(3)).train()
     layer.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     layer.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
     kept = {key: value.clone() for key, value in layer.state_dict().items()}

@@ -118,9 +118,9 @@ def test_black_and_white_masks(tmp_path, camvid, capsys):
     refused(capsys, train(tmp_path / "run", camvid), "0001TP_train001.png", "0 and 255", "mask")
 
 
-def test_colour_masks(tmp_path, camvid, capsys):
+def test_color_masks(tmp_path, camvid, capsys):
     save(camvid / "trainannot/0001TP_train001.png", np.zeros((48, 64, 3), np.uint8))
-    refused(capsys, train(tmp_path / "run", camvid), "0001TP_train001.png", "colour")
+    refused(capsys, train(tmp_path / "run", camvid), "0001TP_train001.png", "color")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[:2])

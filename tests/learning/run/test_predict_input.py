@@ -10,7 +10,7 @@ from commands import run_baseline, snapshot, train
 from PIL import Image
 from tiny import draw, make_camvid, save
 
-from helpers.images import colourise, overlay, read_picture, read_picture_size
+from helpers.images import colorize, overlay, read_picture, read_picture_size
 from helpers.labels import CAMVID
 from helpers.probabilities import read_probabilities
 from learning.inference.batches import seen_size
@@ -57,10 +57,10 @@ def test_pictures_of_any_kind_and_size(tmp_path, trained, capsys):
         found = pixels(output / f"{name}.png")
         assert found.shape == size
         assert set(np.unique(found)) <= ids
-        colours = pixels(output / f"{name}_color.png")
-        assert np.array_equal(colours, colourise(found, CAMVID.palette))  # CamVid's ids are its train ids
+        colors = pixels(output / f"{name}_color.png")
+        assert np.array_equal(colors, colorize(found, CAMVID.palette))  # CamVid's ids are its train ids
         source = next(path for path in photos.rglob(f"{name}.*"))
-        shown = overlay(read_picture(source).transpose(1, 2, 0), colours)
+        shown = overlay(read_picture(source).transpose(1, 2, 0), colors)
         assert np.array_equal(pixels(output / f"{name}_overlay.png"), shown)
     assert len(list(output.iterdir())) == 5 * 3 + 1
 
@@ -163,9 +163,9 @@ def test_modes_become_rgb(tmp_path):
     rgb = photo(1, (300, 40))  # more rows than are converted at a time
     image = Image.fromarray(rgb)
     image.save(tmp_path / "rgb.png")
-    grey = np.asarray(image.convert("L"))
+    gray = np.asarray(image.convert("L"))
     for name, other in (
-        ("grey.png", image.convert("L")),
+        ("gray.png", image.convert("L")),
         ("palette.png", image.quantize(256)),
         ("cmyk.tiff", image.convert("CMYK")),
         ("one.png", image.convert("1")),
@@ -174,7 +174,7 @@ def test_modes_become_rgb(tmp_path):
         other.save(tmp_path / name)
     assert np.array_equal(read_picture(tmp_path / "rgb.png"), rgb.transpose(2, 0, 1))
     assert np.array_equal(read_picture(tmp_path / "opaque.png"), rgb.transpose(2, 0, 1))
-    assert np.array_equal(read_picture(tmp_path / "grey.png"), np.stack([grey] * 3))
+    assert np.array_equal(read_picture(tmp_path / "gray.png"), np.stack([gray] * 3))
     palette = np.asarray(image.quantize(256).convert("RGB"))
     assert np.array_equal(read_picture(tmp_path / "palette.png"), palette.transpose(2, 0, 1))
     assert np.abs(read_picture(tmp_path / "cmyk.tiff").astype(int) - rgb.transpose(2, 0, 1)).max() <= 1
@@ -345,5 +345,5 @@ def test_probabilities_that_do_not_fit_on_the_disk(tmp_path, trained, capsys, mo
 
 def test_overlays_by_rows_are_the_whole():
     rng = np.random.default_rng(0)
-    image, colours = (rng.integers(0, 256, (600, 7, 3), dtype=np.uint8) for _ in range(2))
-    assert np.array_equal(overlay(image, colours), np.rint(image * 0.5 + colours * 0.5).astype(np.uint8))
+    image, colors = (rng.integers(0, 256, (600, 7, 3), dtype=np.uint8) for _ in range(2))
+    assert np.array_equal(overlay(image, colors), np.rint(image * 0.5 + colors * 0.5).astype(np.uint8))

@@ -23,7 +23,7 @@ PIXELS = (SHARES * 1e4).long()
 
 
 def draw_batch(seed, size=64, count=2):
-    """(float32 (B, 3, h, w), int64 (B, h, w)) of coloured rectangles."""
+    """(float32 (B, 3, h, w), int64 (B, h, w)) of colored rectangles."""
     rng = np.random.default_rng(seed)
     images, labels = zip(*(draw(rng, CAMVID, (size, size)) for _ in range(count)), strict=True)
     labels = torch.from_numpy(np.stack(labels)).long()

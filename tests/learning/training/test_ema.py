@@ -114,7 +114,7 @@ def test_the_averaged_network_is_apart_from_the_one_in_training():
     assert all(torch.equal(value, frozen[name]) for name, value in values(average.model.backbone).items())
 
 
-def test_synchronised_norms_keep_the_tensors_that_are_averaged():
+def test_synchronized_norms_keep_the_tensors_that_are_averaged():
     """As `distributed.spread` converts them on GPUs, after the average was made."""
     model = network()
     average = EMA(model, 0.9)

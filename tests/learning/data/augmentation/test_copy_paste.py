@@ -30,7 +30,7 @@ BUILDING, ROAD, PAVEMENT, PEDESTRIAN = (
 
 
 class Memory:
-    """Pixels that lie in memory, as `learning.data.cache.Files` gives them: a class is a grey of its own."""
+    """Pixels that lie in memory, as `learning.data.cache.Files` gives them: a class is a gray of its own."""
 
     device = torch.device("cpu")
 
@@ -42,7 +42,7 @@ class Memory:
         return len(self.labels)
 
     def image(self, index):
-        return torch.from_numpy(np.repeat(grey(self.labels[index])[:, :, None], 3, 2)).permute(2, 0, 1)
+        return torch.from_numpy(np.repeat(gray(self.labels[index])[:, :, None], 3, 2)).permute(2, 0, 1)
 
     def label(self, index):
         return torch.from_numpy(self.labels[index])
@@ -53,7 +53,7 @@ class Memory:
         return DatasetStatistics(sizes, pixels, sizes.prod(1) - pixels.sum(1))
 
 
-def grey(label):
+def gray(label):
     return np.where(label == VOID, 0, label * 20 + 10).astype(np.uint8)
 
 
@@ -83,8 +83,8 @@ def test_whole_components_are_cut_out():
     assert (standing.foot, standing.ground) == (25 / 40, PAVEMENT)
     assert (hanging.foot, hanging.ground) == (12 / 40, BUILDING)
     assert top.mask.shape == (3 + 2, 3 + 4), "no margin beyond the image"
-    np.testing.assert_array_equal(standing.pixels[:, :, 0], grey(label[8:27, 18:27]))
-    assert (standing.pixels[standing.mask] == grey(np.array([PEDESTRIAN]))).all()
+    np.testing.assert_array_equal(standing.pixels[:, :, 0], gray(label[8:27, 18:27]))
+    assert (standing.pixels[standing.mask] == gray(np.array([PEDESTRIAN]))).all()
     assert {(one.train_id, one.image, one.image_height) for one in found} == {(PEDESTRIAN, 0, 40)}
 
 
@@ -307,10 +307,10 @@ def test_a_canvas_gets_objects_and_other_images_stay_as_they_are(pasting):
         assert pasted.any()
         assert (truth[pasted] == PEDESTRIAN).all()
         assert torch.equal(mixed[:, ~pasted], image[:, ~pasted])
-        colours = mixed[:, pasted].int()
-        own, ground = int(grey(np.array([PEDESTRIAN]))[0]), int(grey(np.array([BUILDING]))[0])
-        assert (colours > (own + ground) / 2 - 3).all(), "nearer to the colour of the class than to what was around it"
-        assert (colours == own).float().mean() > 0.5
+        colors = mixed[:, pasted].int()
+        own, ground = int(gray(np.array([PEDESTRIAN]))[0]), int(gray(np.array([BUILDING]))[0])
+        assert (colors > (own + ground) / 2 - 3).all(), "nearer to the color of the class than to what was around it"
+        assert (colors == own).float().mean() > 0.5
 
 
 def test_the_same_for_any_number_of_workers_and_another_in_each_epoch(pasting):

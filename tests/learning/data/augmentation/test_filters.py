@@ -1,4 +1,4 @@
-"""Changes of colour beyond an affine map, against torchvision, convolutions and slow references."""
+"""Changes of color beyond an affine map, against torchvision, convolutions and slow references."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from learning.data.augmentation.filters import TILES, clahe, grid, noise, sharpen
 from learning.data.augmentation.sampling import EFFECTS, SETS, Augmentation, draw_view
-from learning.data.augmentation.transforms import View, color_and_normalize, colour_map, stack, view_sample
+from learning.data.augmentation.transforms import View, color_and_normalize, color_map, stack, view_sample
 from learning.device import set_determinism
 from learning.rng import VIEW, generator
 
@@ -21,8 +21,8 @@ def images_of(batch=1, seed=0, size=(32, 40)):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (batch, 3, *size), dtype=np.uint8))
 
 
-def recolour(images, *views):
-    """`finish`, its normalisation undone: 0 .. 1."""
+def recolor(images, *views):
+    """`finish`, its normalization undone: 0 .. 1."""
     seen, _ = color_and_normalize(images, None, list(views), MEAN, STD)
     return seen * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
 
@@ -31,12 +31,12 @@ def test_gamma_is_torchvisions():
     images = images_of()
     for gamma in (0.8, 1.2):
         expected = tv.adjust_gamma(images / 255, gamma)
-        assert torch.allclose(recolour(images, replace(PLAIN, gamma=gamma)), expected, rtol=0, atol=2e-4)
+        assert torch.allclose(recolor(images, replace(PLAIN, gamma=gamma)), expected, rtol=0, atol=2e-4)
 
 
 def test_a_gain_and_a_shift_are_one_affine_map():
     images = images_of()
-    seen = recolour(images, replace(PLAIN, brightness=1.2, shift=-0.1))
+    seen = recolor(images, replace(PLAIN, brightness=1.2, shift=-0.1))
     assert torch.allclose(seen, (images / 255 * 1.2 - 0.1).clamp(0, 1), rtol=0, atol=1e-5)
 
 
@@ -51,9 +51,9 @@ def test_effects_in_a_row_are_their_single_changes_in_sequence():
             single = dict(neutral)
             EFFECTS[name](again, single)
             view = replace(PLAIN, **single)
-            pixels = torch.tensordot(torch.from_numpy(colour_map(view)[0]), pixels, 1) + view.shift
+            pixels = torch.tensordot(torch.from_numpy(color_map(view)[0]), pixels, 1) + view.shift
         expected = pixels.clamp(0, 1).float()
-        assert torch.allclose(recolour(images, replace(PLAIN, **look))[0], expected, rtol=0, atol=2e-5)
+        assert torch.allclose(recolor(images, replace(PLAIN, **look))[0], expected, rtol=0, atol=2e-5)
 
 
 def test_sharpening_is_a_convolution_with_the_kernel_of_its_docstring():
@@ -68,7 +68,7 @@ def test_sharpening_is_a_convolution_with_the_kernel_of_its_docstring():
 def test_sharpening_leaves_plain_areas_and_makes_edges_steeper():
     image = torch.full((1, 3, 12, 12), 100, dtype=torch.uint8)
     image[..., 6:] = 150
-    seen = recolour(image, replace(PLAIN, sharpen=0.2, lightness=1.0))[0, 0] * 255
+    seen = recolor(image, replace(PLAIN, sharpen=0.2, lightness=1.0))[0, 0] * 255
     assert seen[:, [0, 1, 2, 10]].numpy() == pytest.approx(np.tile([100, 100, 100, 150], (12, 1)), abs=1e-3)
     assert seen[0, 6] - seen[0, 5] > 60
 
@@ -76,16 +76,16 @@ def test_sharpening_leaves_plain_areas_and_makes_edges_steeper():
 def test_noise_has_its_strength_is_of_each_channel_and_is_repeated():
     images = torch.full((1, 3, 200, 200), 128, dtype=torch.uint8)
     view = replace(PLAIN, noise=5 / 255, noise_seed=3)
-    seen = recolour(images, view)[0] * 255
+    seen = recolor(images, view)[0] * 255
     assert seen.mean(dim=(1, 2)).numpy() == pytest.approx(128, abs=0.15)
     assert seen.std(dim=(1, 2)).numpy() == pytest.approx(5, abs=0.1)
     assert abs(np.corrcoef(seen.flatten(1).numpy()) - np.eye(3)).max() < 0.03
-    assert torch.equal(recolour(images, view)[0] * 255, seen)
-    assert not torch.equal(recolour(images, replace(view, noise_seed=4))[0] * 255, seen)
+    assert torch.equal(recolor(images, view)[0] * 255, seen)
+    assert not torch.equal(recolor(images, replace(view, noise_seed=4))[0] * 255, seen)
     assert torch.equal(noise((3, 20), 7), noise((3, 20), 7))
 
 
-def test_holes_are_thirty_six_and_show_the_mean_colour():
+def test_holes_are_thirty_six_and_show_the_mean_color():
     hidden = grid((60, 120), 6, 0.0, 0.0)
     expected = torch.zeros(60, 120, dtype=torch.bool)
     for row in range(6):
@@ -145,7 +145,7 @@ def test_clahe_agrees_with_a_slow_reference(limit):
     assert torch.equal(seen[0], seen[1])
 
 
-def test_clahe_spreads_a_dull_picture_and_keeps_colour_differences():
+def test_clahe_spreads_a_dull_picture_and_keeps_color_differences():
     rng = np.random.default_rng(4)
     image = torch.from_numpy(rng.normal(110, 4, (1, 61, 90)).round()).float().expand(3, -1, -1) + torch.tensor(
         [0.0, 5.0, 10.0]
@@ -158,8 +158,8 @@ def test_clahe_spreads_a_dull_picture_and_keeps_colour_differences():
 def test_clahe_is_of_its_own_image_alone_and_leaves_the_input():
     images = images_of(3)
     kept = images.clone()
-    alone = recolour(images[1:2], replace(PLAIN, clahe=2.0))
-    seen = recolour(images, PLAIN, replace(PLAIN, clahe=2.0), PLAIN)
+    alone = recolor(images[1:2], replace(PLAIN, clahe=2.0))
+    seen = recolor(images, PLAIN, replace(PLAIN, clahe=2.0), PLAIN)
     assert torch.allclose(seen[1:2], alone, rtol=0, atol=1e-6)
     assert torch.allclose(seen[0], images[0] / 255, rtol=0, atol=1e-5)
     assert not torch.allclose(seen[1], images[1] / 255, rtol=0, atol=1e-2)
@@ -168,14 +168,14 @@ def test_clahe_is_of_its_own_image_alone_and_leaves_the_input():
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_a_batch_is_its_images_one_by_one(name):
-    """No view touches its neighbours, and every one gives finite colours between black and white."""
+    """No view touches its neighbors, and every one gives finite colors between black and white."""
     images, labels = images_of(12, 5, (60, 80)), torch.zeros(60, 80, dtype=torch.uint8)
     chosen = Augmentation((60, 80), (32, 40), **SETS[name])
     views = [draw_view(generator(6, VIEW, 0, index), (60, 80), chosen) for index in range(12)]
     seen = [view_sample(image, labels, view, (32, 40), MEAN)[0] for image, view in zip(images, views, strict=True)]
-    together = recolour(stack(seen), *views)
+    together = recolor(stack(seen), *views)
     for index, view in enumerate(views):
-        assert torch.allclose(together[index], recolour(seen[index][None], view)[0], rtol=0, atol=1e-5)
+        assert torch.allclose(together[index], recolor(seen[index][None], view)[0], rtol=0, atol=1e-5)
     assert together.min() >= -1e-5
     assert together.max() <= 1 + 1e-5
 

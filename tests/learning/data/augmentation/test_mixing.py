@@ -25,15 +25,15 @@ def batch_of(rng, batch, height, width, num_classes):
 class Fixed:
     """A generator that answers what it was told to."""
 
-    def __init__(self, beta, centre, permutation):
-        self.share, self.centre, self.order = beta, list(centre), permutation
+    def __init__(self, beta, center, permutation):
+        self.share, self.center, self.order = beta, list(center), permutation
 
     def beta(self, a, b):
         assert (a, b) == (1.0, 1.0)
         return self.share
 
     def integers(self, high):
-        value = self.centre.pop(0)
+        value = self.center.pop(0)
         assert 0 <= value < high
         return value
 
@@ -46,18 +46,18 @@ class Fixed:
 
 
 @pytest.mark.parametrize(
-    ("beta", "centre", "box"),
+    ("beta", "center", "box"),
     [
-        (0.75, (4, 6), (2, 6, 3, 9)),  # half of each side, around the centre
+        (0.75, (4, 6), (2, 6, 3, 9)),  # half of each side, around the center
         (0.75, (1, 11), (0, 3, 8, 12)),  # clipped above and at the right
         (0.75, (7, 0), (5, 8, 0, 3)),  # clipped below and at the left
         (0.0, (4, 6), (0, 8, 0, 12)),  # everything
         (0.999, (4, 6), (0, 0, 0, 0)),  # nothing
     ],
 )
-def test_cutmix_by_hand(beta, centre, box):
+def test_cutmix_by_hand(beta, center, box):
     images, labels = batch_of(np.random.default_rng(0), 3, 8, 12, 5)
-    mixed, truth = cutmix(images, labels, Fixed(beta, centre, [2, 0, 1]))
+    mixed, truth = cutmix(images, labels, Fixed(beta, center, [2, 0, 1]))
     top, bottom, left, right = box
     for index, partner in enumerate([2, 0, 1]):
         for row in range(8):

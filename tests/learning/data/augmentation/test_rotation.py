@@ -1,4 +1,4 @@
-"""Rotated views against rot90, torchvision and patterns whose colour names their class or place."""
+"""Rotated views against rot90, torchvision and patterns whose color names their class or place."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_a_scaled_and_rotated_view_is_torchvisions_resize_then_rotate(window):
     top, left, height, width = 20 - window[0] // 4, 30 - window[1] // 4, window[0] * 3 // 2, window[1] * 3 // 2
     framed = tv.resized_crop(image.float(), top, left, height, width, [72, 96], antialias=True)
     expected = tv.center_crop(tv.rotate(framed, 20.0, tv.InterpolationMode.BILINEAR), [48, 64])
-    row, column = max(0, -top), max(0, -left)  # what lies outside is another colour
+    row, column = max(0, -top), max(0, -left)  # what lies outside is another color
     inner = (slice(None), slice(16 if row else 4, -4), slice(16 if column else 4, -4))
     assert (seen.float() - expected)[inner].abs().max() < 6
     assert (seen.float() - expected)[inner].abs().mean() < 0.7
@@ -72,7 +72,7 @@ def test_a_scaled_and_rotated_view_is_torchvisions_resize_then_rotate(window):
 
 @pytest.mark.parametrize("name", [*SETS, "rotation"])
 def test_pictures_stay_on_their_labels(name):
-    """A picture whose grey is 12 times its class: after any view, away from edges, the same holds."""
+    """A picture whose gray is 12 times its class: after any view, away from edges, the same holds."""
     coarse = classes(5, 6, 8).repeat_interleave(30, 0).repeat_interleave(30, 1)
     image = (coarse * 12)[None].expand(3, -1, -1)
     settings = {"rotation": 60.0} if name == "rotation" else SETS[name]
@@ -81,7 +81,7 @@ def test_pictures_stay_on_their_labels(name):
     for index in range(25):
         view = draw_view(generator(1, VIEW, 0, index), (180, 240), chosen)
         seen, truth = view_sample(image, coarse, view, (100, 120), MEAN)
-        # Where the eight neighbours two pixels on are of the same class, interpolation has nothing to mix.
+        # Where the eight neighbors two pixels on are of the same class, interpolation has nothing to mix.
         same = torch.ones(96, 116, dtype=torch.bool)
         for down in (0, 2, 4):
             for across in (0, 2, 4):
@@ -97,7 +97,7 @@ def test_pictures_stay_on_their_labels(name):
 @pytest.mark.parametrize("size", [(60, 80), (120, 160), (31, 33)])
 @pytest.mark.parametrize("angle", [10.0, -75.0, 133.0])
 def test_image_and_label_of_a_rotated_view_come_from_the_same_place(size, angle):
-    """A ramp whose grey names its row or column: label and image differ by half a source pixel and rounding."""
+    """A ramp whose gray names its row or column: label and image differ by half a source pixel and rounding."""
     ramp = torch.arange(0, 240, 2, dtype=torch.uint8).expand(120, 120)
     for pixels in (ramp, ramp.T):
         view = View(40, 35, 44, 50, rotation=angle)
@@ -107,7 +107,7 @@ def test_image_and_label_of_a_rotated_view_come_from_the_same_place(size, angle)
         assert abs(distance.mean()) < 0.1
 
 
-def test_outside_stand_the_mean_colour_and_void():
+def test_outside_stand_the_mean_color_and_void():
     image, label = torch.zeros(3, 40, 40, dtype=torch.uint8), torch.zeros(40, 40, dtype=torch.uint8)
     seen, truth = view_sample(image, label, View(0, 0, 40, 40, rotation=45.0), (40, 40), MEAN)
     for row, column in ((0, 0), (0, 39), (39, 0), (39, 39)):

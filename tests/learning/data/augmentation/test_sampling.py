@@ -43,12 +43,12 @@ def test_the_tutorials_views_are_what_they_were_before_there_were_sets():
         ((-5, -39, 398, 557), (1.154773481349348, 1.0245731283734092, 1.0012317795546923, 0.06533880255707569)),
         ((5, 2, 331, 463), (1.2835702832728555, 0.8259952655076805, 1.2940540970616532, 0.08180482216147084)),
     ]
-    for index, (window, colours) in enumerate(pinned):
-        assert draw(index, SETS["tutorial"]) == draw(index, {}) == View(*window, False, *colours)
+    for index, (window, colors) in enumerate(pinned):
+        assert draw(index, SETS["tutorial"]) == draw(index, {}) == View(*window, False, *colors)
     small = Augmentation((512, 1024), (384, 768), flip=0.0, jitter=0.1)
-    colours = 0.9533388780167885, 1.093610636535807, 1.0252857253276477, -0.05159511626254239
+    colors = 0.9533388780167885, 1.093610636535807, 1.0252857253276477, -0.05159511626254239
     view = draw_view(generator(5, VIEW, 2, 7), (1024, 2048), small)
-    assert view == View(23, 500, 404, 809, False, *colours)
+    assert view == View(23, 500, 404, 809, False, *colors)
 
 
 def test_options_without_a_set_give_the_tutorials_settings():
@@ -196,7 +196,7 @@ def test_leaves_image_knows_how_far_corners_reach(rotation, source, leaves):
 
 
 def test_words_for_the_first_screen():
-    assert describe(Augmentation(SIZE, CROP)) == "scale 0.75 .. 2, mirrored 0.5, colours by 0.3"
+    assert describe(Augmentation(SIZE, CROP)) == "scale 0.75 .. 2, mirrored 0.5, colors by 0.3"
     hard = describe(Augmentation(SIZE, CROP, class_crop=0.5, **SETS["hard"]))
     assert hard.startswith(
         "scale 1, part of the crop enlarged 0.3, mirrored 0.375 or rotated up to 10 degrees 0.375, brightness contrast 0.15"

@@ -1,4 +1,4 @@
-"""Views against torchvision, hand-computed windows and a slow reference of the colour changes."""
+"""Views against torchvision, hand-computed windows and a slow reference of the color changes."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from learning.data.augmentation.sampling import Augmentation, draw_view, leaves_
 from learning.data.augmentation.transforms import (
     View,
     color_and_normalize,
-    colour_map,
+    color_map,
     resample_image,
     resample_label,
     stack,
@@ -96,14 +96,14 @@ def test_leaves_image_knows_whether_some_crop_is_padded(crop, leaves):
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3, 0.6, 1.0])
-def test_colour_changes_are_drawn_within_the_jitter(jitter):
+def test_color_changes_are_drawn_within_the_jitter(jitter):
     views = draw_many(400, jitter=jitter)
-    for name, centre in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0)):
-        values = np.array([getattr(view, name) for view in views]) - centre
+    for name, center in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0)):
+        values = np.array([getattr(view, name) for view in views]) - center
         assert abs(values).max() <= jitter
         assert abs(values).max() >= 0.97 * jitter
         assert abs(values.mean()) <= 0.1 * jitter
-    assert all(np.isfinite(colour_map(view)[0]).all() for view in views)
+    assert all(np.isfinite(color_map(view)[0]).all() for view in views)
 
 
 def test_half_of_the_views_are_mirrored_and_none_without_flip():
@@ -136,7 +136,7 @@ def test_images_equal_torchvisions_resized_crop(interleaved):
         assert torch.equal(seen, expected), (box, size)
 
 
-def test_labels_take_the_nearest_pixel_by_centre():
+def test_labels_take_the_nearest_pixel_by_center():
     """Label values name their column (or row), so the distance to the exact position can be measured."""
     rng = np.random.default_rng(2)
     for _ in range(60):
@@ -161,10 +161,10 @@ def test_image_and_label_are_aligned_to_half_a_source_pixel(size):
         image, label = view_sample(torch.stack([pixels] * 3), pixels // 4, whole_view((48, 48)), size, MEAN)
         inner = (slice(size[0] // 10, -(size[0] // 10)), slice(size[1] // 10, -(size[1] // 10)))  # no edge effects
         distance = image[0].double()[inner] / 4 - label.double()[inner]
-        assert abs(distance).max() <= 0.5 + 0.125 + 1e-9, "half a pixel, and half a grey level of rounding"
+        assert abs(distance).max() <= 0.5 + 0.125 + 1e-9, "half a pixel, and half a gray level of rounding"
 
 
-def test_outside_the_image_stand_the_mean_colour_and_void_on_both_axes():
+def test_outside_the_image_stand_the_mean_color_and_void_on_both_axes():
     rng = np.random.default_rng(4)
     image, label = picture(rng, 4, 5), labels_of(rng, 4, 5)
     for top, left, height, width in [(-2, -3, 9, 11), (-1, 0, 4, 5), (2, 3, 6, 6), (0, -4, 4, 6)]:
@@ -177,10 +177,10 @@ def test_outside_the_image_stand_the_mean_colour_and_void_on_both_axes():
                 assert truth[row, column] == (label[y, x] if inside else VOID)
 
 
-def test_the_mean_colour_becomes_nearly_zero_for_the_network():
+def test_the_mean_color_becomes_nearly_zero_for_the_network():
     seen, _ = view_sample(torch.zeros(3, 2, 2, dtype=torch.uint8), None, View(-6, -6, 5, 5), (5, 5), MEAN)
-    normalised, _ = color_and_normalize(seen[None], None, [whole_view((5, 5))], MEAN, STD)
-    assert normalised[..., :4, :4].abs().max() <= 0.5 / 255 / min(STD) + 1e-6
+    normalized, _ = color_and_normalize(seen[None], None, [whole_view((5, 5))], MEAN, STD)
+    assert normalized[..., :4, :4].abs().max() <= 0.5 / 255 / min(STD) + 1e-6
 
 
 def test_the_crop_size_is_always_honoured():
@@ -202,7 +202,7 @@ def test_labels_are_those_of_torchs_nearest_exact():
         assert torch.equal(resample_label(label, size), expected)
 
 
-def test_a_gpus_floats_equal_a_cpus_bytes_to_one_grey_level():
+def test_a_gpus_floats_equal_a_cpus_bytes_to_one_gray_level():
     """On a GPU windows are resampled as float and not rounded; which kernel does it does not matter here."""
     rng = np.random.default_rng(13)
     for _ in range(40):
@@ -223,16 +223,16 @@ def test_views_on_a_gpu_equal_those_on_a_cpu():
         results.append(
             [tensor.cpu() for tensor in color_and_normalize(stack(images), torch.stack(labels), views, MEAN, (1, 1, 1))]
         )
-    contrast = 1.3**3 * 2  # what one grey level becomes at most under the jitter
+    contrast = 1.3**3 * 2  # what one gray level becomes at most under the jitter
     assert (results[0][0] - results[1][0]).abs().max() <= contrast / 255
     assert torch.equal(results[0][1], results[1][1])
 
 
-# ---------------------------------------------------------------------------------------------- colours
+# ---------------------------------------------------------------------------------------------- colors
 
 
-def recolour(images, views):
-    """`finish` without normalisation: float32 (B, 3, h, w), 0 .. 1."""
+def recolor(images, views):
+    """`finish` without normalization: float32 (B, 3, h, w), 0 .. 1."""
     return color_and_normalize(images, None, views, (0, 0, 0), (1, 1, 1))[0]
 
 
@@ -259,48 +259,48 @@ JITTERED = [
 
 
 @pytest.mark.parametrize("view", JITTERED)
-def test_colour_changes_equal_the_three_steps_in_sequence(view):
+def test_color_changes_equal_the_three_steps_in_sequence(view):
     image = middle()
-    assert recolour(image, [view])[0].numpy() == pytest.approx(in_steps(image[0], view), abs=1e-5)
+    assert recolor(image, [view])[0].numpy() == pytest.approx(in_steps(image[0], view), abs=1e-5)
 
 
 @pytest.mark.parametrize("view", JITTERED)
-def test_colour_changes_equal_torchvisions(view):
+def test_color_changes_equal_torchvisions(view):
     """To 1e-4: torchvision's luma weights are cut to four digits and sum to 0.9999."""
     image = middle()
     expected = tv.adjust_brightness(image / 255, view.brightness)
     expected = tv.adjust_saturation(tv.adjust_contrast(expected, view.contrast), view.saturation)
-    assert torch.allclose(recolour(image, [view]), expected, rtol=0, atol=1e-4)
+    assert torch.allclose(recolor(image, [view]), expected, rtol=0, atol=1e-4)
 
 
-def test_a_rotated_hue_keeps_luma_and_grey():
+def test_a_rotated_hue_keeps_luma_and_gray():
     luma = torch.tensor(LUMA, dtype=torch.float32)
     image = middle()
     for hue in (-0.5, -0.2, 0.1, 0.25, 0.5):
-        turned = recolour(image, [View(0, 0, 9, 11, hue=hue)])
+        turned = recolor(image, [View(0, 0, 9, 11, hue=hue)])
         assert torch.allclose(luma @ turned.flatten(2), luma @ (image / 255).flatten(2), rtol=0, atol=1e-5)
         assert (turned - image / 255).abs().max() > 0.02
-    grey = image[:, :1].expand(-1, 3, -1, -1)
-    assert torch.allclose(recolour(grey, [View(0, 0, 9, 11, hue=0.3)]), grey / 255, rtol=0, atol=1e-5)
+    gray = image[:, :1].expand(-1, 3, -1, -1)
+    assert torch.allclose(recolor(gray, [View(0, 0, 9, 11, hue=0.3)]), gray / 255, rtol=0, atol=1e-5)
 
 
 def test_hue_is_in_turns():
     image = middle()
-    whole_turn = recolour(image, [View(0, 0, 9, 11, hue=1.0)])
+    whole_turn = recolor(image, [View(0, 0, 9, 11, hue=1.0)])
     assert torch.allclose(whole_turn, image / 255, rtol=0, atol=1e-5)
-    grey = np.tensordot(LUMA, image[0].numpy() / 255, 1)
-    half_turn = recolour(image, [View(0, 0, 9, 11, hue=0.5)])[0].numpy()
-    assert half_turn == pytest.approx(2 * grey - image[0].numpy() / 255, abs=1e-5), "the opposite colour"
+    gray = np.tensordot(LUMA, image[0].numpy() / 255, 1)
+    half_turn = recolor(image, [View(0, 0, 9, 11, hue=0.5)])[0].numpy()
+    assert half_turn == pytest.approx(2 * gray - image[0].numpy() / 255, abs=1e-5), "the opposite color"
 
 
 def test_the_mean_luma_is_of_each_image_alone():
     images = torch.cat([middle(0), middle(1) // 2, middle(2) // 3])
     view = View(0, 0, 9, 11, contrast=0.5)
-    alone = torch.cat([recolour(image[None], [view]) for image in images])
-    assert torch.allclose(recolour(images, [view] * 3), alone, rtol=0, atol=1e-6)
+    alone = torch.cat([recolor(image[None], [view]) for image in images])
+    assert torch.allclose(recolor(images, [view] * 3), alone, rtol=0, atol=1e-6)
 
 
-def test_an_unchanged_view_is_plain_normalisation():
+def test_an_unchanged_view_is_plain_normalization():
     images = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8))
     images[0, :, 0, 0], images[0, :, 0, 1] = 0, 255
     seen, labels = color_and_normalize(images, None, [whole_view((16, 16))] * 2, MEAN, STD)
@@ -363,9 +363,9 @@ def test_finish_agrees_with_a_slow_reference(jitter):
         assert seen[index].numpy() == pytest.approx(slow_finish(images[index], view), abs=2e-5)
 
 
-def test_colours_stay_within_0_and_1():
+def test_colors_stay_within_0_and_1():
     images = torch.from_numpy(np.random.default_rng(10).integers(0, 256, (8, 3, 12, 12), dtype=np.uint8))
-    seen = recolour(images, [replace(view, brightness=1.9) for view in draw_many(8, jitter=1.0)])
+    seen = recolor(images, [replace(view, brightness=1.9) for view in draw_many(8, jitter=1.0)])
     assert seen.min() >= 0
     assert 0.99 < seen.max() <= 1
 

@@ -1,4 +1,4 @@
-"""Colours of things, and how one is chosen and varied. RGB in 0 .. 255."""
+"""Colors of things, and how one is chosen and varied. RGB in 0 .. 255."""
 
 PAINTS = (
     *((28, 28, 32), (28, 28, 32), (60, 62, 66), (120, 122, 126), (176, 178, 180), (176, 178, 180), (228, 228, 226)),
@@ -31,7 +31,7 @@ def pick(rng, options):
     return options[int(rng.integers(len(options)))]
 
 
-def vary(rng, colour, amount=14):
-    """A colour near another, float tuple."""
+def vary(rng, color, amount=14):
+    """A color near another, float tuple."""
     shift = rng.normal(0, amount)
-    return tuple(min(250.0, max(8.0, channel + shift + rng.normal(0, amount / 3))) for channel in colour)
+    return tuple(min(250.0, max(8.0, channel + shift + rng.normal(0, amount / 3))) for channel in color)
