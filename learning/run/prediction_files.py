@@ -1,0 +1,67 @@
+"""The files that --predict reads with --input, and those that it writes with --input and --export. No torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers import probabilities
+from helpers.errors import InputError
+from helpers.run_folder import RunFolder
+from learning.inference import inputs
+from learning.inference.inputs import Picture
+from options import PredictionOptions
+
+FORMATS = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}  # suffix -> packages it takes beyond torch
+
+
+def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[Picture, ...]:
+    """Find the images of --input, and check that the results of --input or --export may be written.
+
+    Raises:
+        InputError: no such images, or files that another program or an earlier command has made.
+    """
+    pictures = tuple(inputs.find_pictures(options.input)) if options.input else ()
+    if options.export:
+        check_export_file(Path(options.export), options.force)
+    elif options.input:
+        inputs.claim(output_folder(options, folder), result_files(pictures, options.save_scores), options.force)
+    return pictures
+
+
+def output_folder(options: PredictionOptions, folder: RunFolder) -> Path:
+    """Where the results of --input go."""
+    return Path(options.output or folder.results("input"))
+
+
+def result_files(pictures: Sequence[Picture], save_scores: str | None) -> dict[str, Path]:
+    """The path of each result below the output folder -> the image it is of."""
+    files = {}
+    for picture in pictures:
+        names = [*inputs.result_files(picture.name)]
+        if save_scores:
+            names.append(f"scores/{picture.name}{probabilities.SUFFIX}")
+        files |= dict.fromkeys(names, picture.path)
+    return files
+
+
+def check_export_file(path: Path, force: bool) -> None:
+    """Refuse a file that --export cannot write, or may not.
+
+    Raises:
+        InputError: no such folder, an existing file or folder, an unknown format, a package that is missing.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--export {path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise InputError(f"--export {path} is a folder; name a file")
+    if path.exists() and not force:
+        raise InputError(f"--export {path} exists; name another file, or add --force to replace it")
+    if path.suffix not in FORMATS:
+        raise InputError(f"--export {path}: expected a name that ends with {' or '.join(FORMATS)}")
+    missing = [name for name in FORMATS[path.suffix] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"--export {path} needs {', '.join(missing)}: pip install -r requirements-extra.txt, or name a .pt2 file"
+        )

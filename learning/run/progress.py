@@ -1,0 +1,78 @@
+"""Progress bars of training and validation, which also let the run be saved between two batches."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from helpers import run_folder
+from learning import distributed
+from learning.run.build import Run
+from learning.run.saver import CheckpointSaver
+from learning.training.metrics import EpochMetrics
+
+Report = Callable[[int, EpochMetrics], None]
+
+
+@dataclass
+class EpochClock:
+    """Estimates the time left of a run, and measures the speed of its epochs.
+
+    Args:
+        clock: of the epochs to come, a fraction where the last is cut.
+        done: number of those that are done.
+        speed: images a second of the last training, NaN where it had no step left.
+    """
+
+    clock: run_folder.Clock
+    done: int = 0
+    speed: float = math.nan
+
+    def time_left(self) -> str:
+        """The time left after an epoch, such as 1:02:03."""
+        self.done += 1
+        return self.clock.left(self.done)
+
+
+def epoch_clock(run: Run, epochs_done: int) -> EpochClock:
+    """The clock of the epochs that a run has left."""
+    return EpochClock(run_folder.Clock(run.length.total_steps / run.length.steps_per_epoch - epochs_done))
+
+
+@contextmanager
+def training_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics, clock: EpochClock) -> Iterator[Report]:
+    """A bar over the training images of an epoch; yields what `train_epoch` reports to."""
+    state = saver.state
+    began = time.monotonic()
+    num_train = run.length.steps_of(state.epoch) * run.step_size
+    num_done = state.step * run.step_size
+    num_val = len(run.data.dataset.split("val")) if run.length.validates(state.epoch) else 0
+    share = num_train / (num_train + num_val)  # of the epoch, that training takes
+    bar, progress = run_folder.progress_bar(num_train, f"epoch {state.epoch} train", clock.clock, clock.done, share)
+    with bar:
+        bar.update(num_done)
+        yield reporting(progress, lambda: saver.after_step(trained))
+    num_images = num_train - num_done
+    clock.speed = num_images / (time.monotonic() - began) if num_images > 0 else math.nan
+
+
+@contextmanager
+def validation_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics) -> Iterator[Report]:
+    """A bar over the validation images; yields what `validate_epoch` reports to."""
+    num_val = len(run.data.dataset.split("val"))
+    bar, progress = run_folder.progress_bar(num_val, f"epoch {saver.state.epoch} val")
+    with bar:
+        yield reporting(progress, lambda: saver.after_validation_batch(trained))
+
+
+def reporting(progress: Report, save: Callable[[], None]) -> Report:
+    """What an epoch reports every batch to: first the bar, then whoever saves the run."""
+
+    def report(num_images: int, metrics: EpochMetrics) -> None:
+        progress(num_images * distributed.size(), metrics)
+        save()
+
+    return report

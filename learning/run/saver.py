@@ -1,0 +1,141 @@
+"""Saves a run, so that a kill costs at most a few minutes and a graceful shutdown nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from helpers.run_folder import RunFolder
+from helpers.signals import Stopped, StopSignals
+from learning import checkpoint, distributed
+from learning.run.build import Run
+from learning.run.state import RunState, to_checkpoint
+from learning.training.metrics import EpochMetrics
+
+SAVE = 1  # what processes agree on after a step: nothing (0), to save (1), or the number of a signal (2 and up), which wins
+
+
+class CheckpointSaver:
+    """Saves a run after every validation, every `save_minutes`, and when SIGTERM or SIGINT arrives.
+
+    Args:
+        run: what is saved.
+        folder: the run folder.
+        state: how far the run has come; updated here.
+        signals: the signals that have arrived.
+        started: start of the program, by `time.monotonic`.
+        save_minutes: longest time between two saves, in minutes.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        state: RunState,
+        signals: StopSignals,
+        started: float,
+        save_minutes: float,
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.state = state
+        self.signals = signals
+        self.started = started - state.spent  # as if the run had not been interrupted
+        self.save_seconds = 60 * save_minutes
+        self.saved = time.monotonic()
+        self.epoch_began = time.monotonic()
+
+    def stop_if_requested(self) -> None:
+        """Between two epochs: save and raise `Stopped` where a signal has arrived."""
+        requested_signal = distributed.all_reduce_max(self.signals.number)
+        if requested_signal:
+            self.save()
+            raise Stopped(requested_signal)
+
+    def begin_epoch(self) -> int:
+        """Start the clock of the next epoch, or continue that of an interrupted one; raises as `stop_if_requested`."""
+        self.stop_if_requested()
+        self.epoch_began = time.monotonic() - self.state.seconds
+        return self.state.epoch
+
+    def epoch_seconds(self) -> float:
+        """Duration of the current epoch so far."""
+        return time.monotonic() - self.epoch_began
+
+    def after_step(self, trained: EpochMetrics) -> None:
+        """Count a step, and save or stop where it is time to.
+
+        Args:
+            trained: counts of the current epoch.
+
+        Raises:
+            Stopped: everything is saved.
+        """
+        self.state.step += 1
+        self._save_or_stop(trained)
+
+    def after_validation_batch(self, trained: EpochMetrics) -> None:
+        """Save or stop where it is time to; an interrupted validation is repeated as a whole.
+
+        Several processes stop after the validation: their shares of the images differ, so they could not agree in between.
+        """
+        if distributed.size() == 1:
+            self._save_or_stop(trained)
+
+    def _save_or_stop(self, trained: EpochMetrics) -> None:
+        is_due = distributed.is_main() and time.monotonic() - self.saved > self.save_seconds
+        request = distributed.all_reduce_max(max(self.signals.number, SAVE if is_due else 0))
+        if request:
+            self.run.training.guard.check_pending()
+            self.record(trained)
+            self.save()
+        if request > SAVE:
+            raise Stopped(request)
+
+    def record(self, trained: EpochMetrics) -> None:
+        """Record the counts and the duration of the current epoch, before they are summed over the processes."""
+        self.state.trained = trained.state_dict()
+        self.state.seconds = self.epoch_seconds()
+
+    def after_epoch(self, history: dict[str, list[float]], validated: bool) -> bool:
+        """Record an epoch, and save it after a validation: the best weights first, then the checkpoint that refers to them.
+
+        A kill in between only repeats the end of the epoch. On a GPU an epoch of a few hundred images takes a second, and so
+        does a checkpoint; so epochs without a validation wait for --save_minutes.
+
+        Args:
+            history: including this epoch.
+            validated: whether it ended with a validation.
+
+        Returns:
+            Whether its validation mIoU is the best so far.
+        """
+        state = self.state
+        is_kept = validated and (self.run.keeps_last or improves(history["miou"][-1], state.best_miou))
+        is_kept = is_kept and all(bool(weight.isfinite().all()) for weight in self.run.evaluated.parameters())
+        if is_kept:
+            state.best_miou = history["miou"][-1]
+            self._save_best()
+        state.history = history
+        state.finish_epoch(self.run.length)
+        if validated:
+            self.save()
+        return is_kept and not self.run.keeps_last
+
+    def _save_best(self) -> None:
+        if distributed.is_main():
+            weights = {"epoch": self.state.epoch, "miou": self.state.best_miou}
+            weights |= {"model_state_dict": self.run.evaluated.state_dict(), "options": self.run.options}
+            checkpoint.save(weights, self.folder.best)
+
+    def save(self) -> None:
+        """Write the checkpoint, and keep the one before it."""
+        self.saved = time.monotonic()
+        self.state.spent = self.saved - self.started
+        if distributed.is_main():
+            checkpoint.save(to_checkpoint(self.run, self.state), self.folder.checkpoint, self.folder.previous)
+
+
+def improves(miou: float, best: float | None) -> bool:
+    """Whether an epoch's mIoU is a new best: the first always is, and NaN never beats a number."""
+    return best is None or miou > best or (math.isnan(best) and not math.isnan(miou))

@@ -1,0 +1,105 @@
+"""How far a run has come, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from learning import checkpoint, distributed
+from learning.run.build import Run
+from learning.training.optim import load_optimizer
+from learning.training.schedule import RunLength
+
+Stored = Mapping[str, object]  # what a checkpoint holds
+
+
+@dataclass
+class RunState:
+    """How far a run has come; with the weights and the optimizer, everything that it takes to continue.
+
+    Args:
+        epoch: the current epoch, or the next.
+        step: steps of it that are done.
+        history: one value a finished epoch; see `helpers.run_folder.extend_history`.
+        best_miou: of the finished epochs; None before the first.
+        external_weights: "none", or the hash of the file that the run started from.
+        trained: counts of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.
+        seconds: duration of the current epoch so far.
+        overrides: the options that --override changed, and when.
+        spent: seconds that the commands of this run had taken at its last save.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best_miou: float | None = None
+    external_weights: str = "none"
+    trained: dict | None = None
+    seconds: float = 0.0
+    overrides: list[dict] = field(default_factory=list)
+    spent: float = 0.0
+
+    def is_finished(self, length: RunLength) -> bool:
+        """Whether all steps are done and their last epoch is in the history.
+
+        A cut last epoch stays the current one, so that a run can be made longer.
+        """
+        steps = self.epoch * length.steps_per_epoch + self.step
+        return steps >= length.total_steps and len(self.history.get("miou", ())) >= length.epochs
+
+    def finished_history(self) -> dict[str, list[float]]:
+        """The history without a row that the current epoch has had when it was cut."""
+        return {name: values[: self.epoch] for name, values in self.history.items()}
+
+    def finish_epoch(self, length: RunLength) -> None:
+        """Move on to the next epoch, unless this one was cut."""
+        if self.step >= length.steps_per_epoch:
+            self.epoch += 1
+            self.step = 0
+            self.trained = None
+            self.seconds = 0.0
+
+
+def to_checkpoint(run: Run, state: RunState) -> dict[str, object]:
+    """Everything that a checkpoint holds; the first five keys are the tutorial's."""
+    average = run.training.average
+    return {
+        "epoch": state.epoch - 1,  # the last whole one
+        "model_state_dict": run.network.model.state_dict(),
+        "optimizer_state_dict": run.training.optimizer.state_dict(),
+        "best_miou": state.best_miou,
+        "metrics": state.history,
+        "scaler_state_dict": run.compute.precision.scaler.state_dict(),
+        "average": average and average.state_dict(),
+        "step": state.step,
+        "trained": state.trained,
+        "seconds": state.seconds,
+        "spent": state.spent,
+        "external_weights": state.external_weights,
+        "data_fingerprint": run.fingerprint,
+        "overrides": state.overrides,
+        "processes": distributed.size(),
+        "options": run.options,
+    }
+
+
+def load_state(run: Run, stored: Stored, path: str | Path) -> None:
+    """Load network, optimizer, gradient scaler and average from a checkpoint.
+
+    The state of another optimizer, or of an average that --override has added since, starts anew.
+
+    Args:
+        stored: what `to_checkpoint` returned.
+        path: its file, for messages.
+    """
+    checkpoint.load_weights(run.network.model, stored, path, {})
+    if stored["options"].get("optimizer", "sgd") == run.options["optimizer"]:
+        load_optimizer(run.training.optimizer, stored["optimizer_state_dict"])
+    if stored.get("scaler_state_dict"):  # empty without fp16
+        run.compute.precision.scaler.load_state_dict(stored["scaler_state_dict"])
+    average = run.training.average
+    if average and stored.get("average"):
+        average.load_state_dict(stored["average"])
+    elif average:
+        average.begin()
