@@ -163,8 +163,8 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
 
     history = run_folder.extend_history(
         {name: values[:epoch] for name, values in state.history.items()},  # without what the epoch was when it was cut
-        trained.add_up().summary(),
-        validated and validated.add_up().summary(),
+        trained.all_reduce().summary(),
+        validated and validated.all_reduce().summary(),
         training.rate_at(epoch, plan.steps_of(epoch) - 1),
         time.monotonic() - keeper.began,
         speed,

@@ -29,7 +29,7 @@ class Parts:
         from learning.data import cache
         from learning.data.loaders import LoaderConfig
         from learning.device import Precision, choose_precision, keep_freed_memory, set_determinism
-        from learning.models import build_from_options
+        from learning.models import Architecture, build_model
         from learning.rng import INITIAL_WEIGHTS, torch_seed
 
         set_determinism(args.deterministic)
@@ -48,9 +48,8 @@ class Parts:
         self.precision = Precision(choose_precision(args.amp, self.device), self.device)
         self.num_classes = len(data.labels.classes)
         seed = torch_seed(args.seed, INITIAL_WEIGHTS)
-        self.fresh_model = partial(
-            build_from_options, vars(args), self.num_classes, seed, recompute=args.checkpoint_blocks
-        )
+        architecture = Architecture.from_stored(vars(args), self.num_classes)
+        self.fresh_model = partial(build_model, architecture, seed, recompute=args.checkpoint_blocks)
         layout = torch.channels_last if args.channels_last else torch.contiguous_format
         self.model = self.fresh_model().to(self.device, memory_format=layout)
         self.network = self._over_gpus(self.model)
@@ -102,13 +101,15 @@ class Parts:
             criterion=criterion,
             optimizer=optim.build_optimizer(
                 self.model,
-                args.lr_init,
-                args.lr_momentum,
-                args.lr_weight_decay,
-                args.optimizer,
-                args.nesterov,
-                args.lr_backbone,
-                args.decay_norms,
+                optim.OptimizerSettings(
+                    name=args.optimizer,
+                    lr=args.lr_init,
+                    momentum=args.lr_momentum,
+                    weight_decay=args.lr_weight_decay,
+                    nesterov=args.nesterov,
+                    lr_backbone=args.lr_backbone,
+                    decay_norms=args.decay_norms,
+                ),
             ),
             rate_at=partial(self._rate, args.lr_init, args.warmup_epochs, args.schedule),
             precision=self.precision,

@@ -114,7 +114,7 @@ class CheckpointSaver:
         due = time.monotonic() - self.saved > 60 * self.args.save_minutes
         wish = distributed.all_reduce_max(max(self.signals.number, SAVE if due and distributed.is_main() else 0))
         if wish:
-            self.parts.training.guard.settle()
+            self.parts.training.guard.check_pending()
             self.remember(trained)
             self.save()
         if wish > SAVE:

@@ -60,7 +60,7 @@ def first_screen(args, data, surveys, run, parts):
 def weight_lines(criterion, names):
     """list of str: the class weights of a criterion, for the first screen; [] where there are none."""
     lines = []
-    for name, keywords in criterion.options.items():
+    for name, keywords in criterion.keyword_arguments.items():
         if keywords.get("class_weights") is not None:
             numbers = keywords["class_weights"].tolist()
             words = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))

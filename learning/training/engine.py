@@ -80,7 +80,7 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
         whole = distributed.all_reduce_sum(criterion.weight(labels))
         summed, seen_parts = 0.0, []
         optimizer.zero_grad(set_to_none=True)
-        guard.remember()
+        guard.snapshot_buffers()
         for seen, target, is_last in training.parts(images, labels, epoch, step):
             with distributed.gradients(model, complete=is_last):
                 with precision.autocast():
@@ -92,15 +92,15 @@ def train_epoch(training, batches, metrics, epoch, report, first_step=0):
             summed += loss.detach()
             seen_parts.append((totals.detach(), weights, to_classes(outputs["out"].detach()), target))
         set_learning_rate(optimizer, training.rate_at(epoch, step))
-        taken = guard.watch(step, summed, optimizer, precision)
+        step_taken = guard.check_step(step, summed, optimizer, precision)
         precision.step(optimizer)
         if training.average:
-            training.average.update(taken)
+            training.average.update(step_taken)
         for totals, weights, prediction, target in seen_parts:
-            metrics.add_loss(torch.where(taken, totals, 0), torch.where(taken, weights, 0))
-            metrics.add_prediction(prediction, torch.where(taken, target, VOID))
+            metrics.add_loss(torch.where(step_taken, totals, 0), torch.where(step_taken, weights, 0))
+            metrics.add_prediction(prediction, torch.where(step_taken, target, VOID))
         report(len(images), metrics)
-    guard.settle()
+    guard.check_pending()
 
 
 @torch.inference_mode()
