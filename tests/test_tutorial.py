@@ -26,7 +26,7 @@ from learning.data.cache import Files
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
 from learning.inference.predict import predict_images
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.rng import COPYBLOB, CUTMIX, VIEW, draw_order, generator
 from learning.run.resume import improves
 from learning.training.optim import scheduled_rate
@@ -50,12 +50,12 @@ def test_the_scheduled_rate_falls_with_the_step_not_the_loss():
 
 
 def test_weights_carry_no_module_prefix_and_load_with_one(tmp_path):
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     wrapped = torch.nn.DataParallel(model)
     checkpoint.save({"model_state_dict": wrapped.state_dict()}, tmp_path / "wrapped.pth.tar")
     state = checkpoint.load(tmp_path / "wrapped.pth.tar")
     assert set(state["model_state_dict"]) == set(model.state_dict())
-    checkpoint.load_weights(build_model("UNet", 3, "batch", 1), state, "wrapped", {})
+    checkpoint.load_weights(build_model(Architecture("UNet", 3, "batch"), 1), state, "wrapped", {})
 
 
 def test_the_checkpoint_knows_the_best_of_its_own_epoch(tmp_path, camvid):
@@ -132,7 +132,7 @@ def test_checkpoints_hold_only_tensors_and_plain_values(tmp_path, camvid):
 
 
 def test_the_tutorials_checkpoints_still_load(tmp_path):
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     weights = {f"module.{name}": value for name, value in model.state_dict().items()}
     metrics = {"train_loss": [1.0], "miou": [np.float64(0.25)]}
     torch.save(
@@ -239,7 +239,7 @@ def test_copyblob_neither_wraps_nor_smears_nor_cascades():
 
 def test_unet_trains():
     torch.manual_seed(0)
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     images = torch.randn(2, 3, 32, 32)
     labels = (images[:, 0] > 0).long()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -267,13 +267,13 @@ def test_no_loss_counts_void(name):
 
 
 def test_instance_norm_survives_the_pooled_branch():
-    model = build_model("DeepLabv3_resnet50", 3, "instance", 0).train()
+    model = build_model(Architecture("DeepLabv3_resnet50", 3, "instance"), 0).train()
     assert torch.isfinite(model(torch.randn(1, 3, 64, 64))["out"]).all()
 
 
 @pytest.mark.parametrize("norm", ["evo", "evo_b0"])
 def test_evonorm_keeps_the_relus_after_the_additions(norm):
-    model = build_model("DeepLabv3_resnet50", 3, norm, 0)
+    model = build_model(Architecture("DeepLabv3_resnet50", 3, norm), 0)
     kept = [name for name, module in model.named_modules() if isinstance(module, torch.nn.ReLU)]
     assert len(kept) == 16
     assert all(name.endswith(".relu") for name in kept)
@@ -283,7 +283,9 @@ def test_evonorm_keeps_the_relus_after_the_additions(norm):
 def test_void_is_no_class_that_can_be_predicted():
     for name in options.MODELS:
         with torch.inference_mode():
-            assert build_model(name, 19, "batch", 0).eval()(torch.randn(1, 3, 64, 64))["out"].shape[1] == 19
+            assert (
+                build_model(Architecture(name, 19, "batch"), 0).eval()(torch.randn(1, 3, 64, 64))["out"].shape[1] == 19
+            )
 
 
 # ---------------------------------------------------------------------------------------------- scores and pictures

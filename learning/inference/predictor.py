@@ -10,7 +10,7 @@ from learning import checkpoint
 from learning.data.augmentation import transforms
 from learning.data.datasets import DATASETS
 from learning.inference.predict import MST_SCALES, image_scores, read_classes
-from learning.models import MODELS, build_from_options
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 
 
@@ -38,7 +38,7 @@ class Predictor:
         self.labels = DATASETS[stored["dataset"]].LABELS
         self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
         self.device = torch.device(device)
-        model = build_from_options(stored, len(self.labels.classes), seed=0)
+        model = build_model(Architecture.from_stored(stored, len(self.labels.classes)), seed=0)
         checkpoint.load_weights(model, state, path, {})
         self.model = model.eval().to(self.device)
 

@@ -180,7 +180,7 @@ def length_line(length: RunLength) -> str:
 def weight_lines(criterion: Criterion, names: Sequence[str]) -> list[str]:
     """The class weights of the losses; empty where there are none."""
     lines = []
-    for name, keywords in criterion.options.items():
+    for name, keywords in criterion.keyword_arguments.items():
         if keywords.get("class_weights") is not None:
             numbers = keywords["class_weights"].tolist()
             text = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))

@@ -14,7 +14,7 @@ from helpers.labels import VOID
 from learning import resize
 from learning.device import Precision, choose_precision, set_determinism
 from learning.losses import LOSSES, PIXELWISE, Criterion
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import NORMS
 from learning.training import engine
 from learning.training.metrics import EpochMetrics, count_sorted
@@ -50,13 +50,13 @@ def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
 )
 def test_accumulated_steps_equal_those_of_the_whole_batch(name, loss):
     """In float64 to 1e-10: weights after two steps, which see every gradient, and the momentum of the first."""
-    whole = without_dropout(build_model(name, CLASSES, "group", 0)).double()
+    whole = without_dropout(build_model(Architecture(name, CLASSES, "group"), 0)).double()
     parts = copy.deepcopy(whole)
     batches = [batch(seed, dtype=torch.float64) for seed in (1, 2)]
     for _, labels in batches:  # regions, so that there are boundaries and what is none
         labels[1:] = labels[1:, ::16, ::16].repeat_interleave(16, 1).repeat_interleave(16, 2)
     seen = steps(whole, batches, 1, loss), steps(parts, batches, 4, loss)
-    start = build_model(name, CLASSES, "group", 0).double()
+    start = build_model(Architecture(name, CLASSES, "group"), 0).double()
     moved = 0
     for key, before, one, other in zip(
         start.state_dict(), *(m.state_dict().values() for m in (start, whole, parts)), strict=True
@@ -71,7 +71,7 @@ def test_accumulated_steps_equal_those_of_the_whole_batch(name, loss):
 def test_a_part_without_labels_changes_nothing():
     images, labels = batch(1, dtype=torch.float64)
     labels[:2] = VOID
-    whole = build_model("UNet", CLASSES, "group", 0).double()
+    whole = build_model(Architecture("UNet", CLASSES, "group"), 0).double()
     parts = copy.deepcopy(whole)
     steps(whole, [(images, labels)]), steps(parts, [(images, labels)], accumulate=2)
     assert all((a - b).abs().max() <= 1e-10 for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
@@ -119,7 +119,7 @@ def test_recomputed_blocks_change_no_bit(name, norm):
     batches = [batch(seed, 2) for seed in (1, 2)]
     states = []
     for recompute in (False, True):
-        model = build_model(name, CLASSES, norm, 0, recompute=recompute)
+        model = build_model(Architecture(name, CLASSES, norm), 0, recompute=recompute)
         steps(model, batches)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -128,7 +128,7 @@ def test_recomputed_blocks_change_no_bit(name, norm):
 def test_recomputed_blocks_keep_fewer_activations():
     def kept(recompute):
         sizes = []
-        model = build_model("UNet", CLASSES, "batch", 0, recompute=recompute)
+        model = build_model(Architecture("UNet", CLASSES, "batch"), 0, recompute=recompute)
         with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
             model(torch.randn(1, 3, 64, 64))
         return sum(sizes)
@@ -156,7 +156,7 @@ def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch, has_bf16, expected):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_16_bits_leave_weights_statistics_and_scores_in_float32(norm):
-    model = build_model("UNet", CLASSES, norm, 0)
+    model = build_model(Architecture("UNet", CLASSES, norm), 0)
     images, _ = batch(1, 2)
     dtypes = set()
     for module in model.modules():
@@ -174,7 +174,9 @@ def test_16_bits_learn_as_32_do():
     batches = [batch(seed, 2) for seed in range(3)]
     losses = []
     for precision in ("off", "bf16"):
-        losses.append(steps(build_model("UNet", CLASSES, "batch", 0), batches, precision=precision).mean_loss())
+        losses.append(
+            steps(build_model(Architecture("UNet", CLASSES, "batch"), 0), batches, precision=precision).mean_loss()
+        )
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
 

@@ -22,7 +22,7 @@ from tiny import make_camvid
 import baseline
 import options
 from learning import checkpoint, distributed
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import PooledBatchNorm
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
@@ -51,7 +51,7 @@ def test_with_one_process_nothing_happens():
 
 def test_batch_norms_become_synchronized_ones():
     """As `distributed.spread` converts them on GPUs; SyncBatchNorm itself refuses to calculate on a CPU."""
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", 0)
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch"), 0)
     names, parameters = list(model.state_dict()), {id(parameter) for parameter in model.parameters()}
     converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert converted is model
@@ -102,13 +102,13 @@ def work(rank, path, accumulate, name, loss="ce"):
     meeting = f"file://{path}.meeting"
     dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=90), rank=rank, world_size=2)
     distributed._control = dist.new_group(backend="gloo")
-    model = without_dropout(build_model(name, CLASSES, "group", 0)).double()
+    model = without_dropout(build_model(Architecture(name, CLASSES, "group"), 0)).double()
     spread = distributed.wrap_ddp(model, torch.device("cpu"))
     training = training_of(spread, accumulate, loss, optimized=model)
     shares = [tuple(tensor[rank::2] for tensor in batch(seed, dtype=torch.float64)) for seed in (1, 2, 3)]
     metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
     engine.train_epoch(training, shares, metrics, 0, lambda *_: None)
-    metrics.add_up()
+    metrics.all_reduce()
     agreed = distributed.all_reduce_max(10 * rank)
     if rank == 0:
         counts = {"confusion": metrics.confusion, "loss": metrics.loss, "agreed": agreed}
@@ -124,7 +124,7 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate, loss):
     """In float64 to 1e-10 after three steps; the shares have different numbers of valid pixels."""
     torch.multiprocessing.spawn(work, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)
     two = torch.load(tmp_path / "two.pt")
-    model = build_model("UNet", CLASSES, "group", 0).double()
+    model = build_model(Architecture("UNet", CLASSES, "group"), 0).double()
     start = {key: value.clone() for key, value in model.state_dict().items()}
     training = training_of(model, loss=loss)
     metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))

@@ -14,7 +14,7 @@ from learning import checkpoint
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.inference.predictor import Predictor, load_run
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
 from learning.run import build
 from tools import average, average_weights
@@ -123,7 +123,7 @@ def test_a_norm_without_statistics_keeps_what_it_has():
 
 @pytest.mark.parametrize(("norm", "number"), [("batch", True), ("evo_b0", True), ("group", False), ("evo", False)])
 def test_which_norms_have_statistics(norm, number):
-    assert bool(average_weights.running_norms(build_model("UNet", 3, norm, seed=0))) == number
+    assert bool(average_weights.running_norms(build_model(Architecture("UNet", 3, norm), seed=0))) == number
 
 
 def test_instance_norms_have_none_although_they_have_a_momentum():

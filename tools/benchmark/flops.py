@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from learning.models import build_model
+from learning.models import Architecture, build_model
 
 # Dense 16-bit TFLOP/s that large matrix products reach, by what the GPU's name contains.
 PEAKS = {"H100": 790.0, "H200": 790.0, "H800": 790.0, "GH200": 790.0}
@@ -30,7 +30,7 @@ def training_flops(model, shape):
 def flops_an_image(name, num_classes, size):
     """float: `training_flops` an image of a network of `learning.models.MODELS` with batch norm, nothing computed twice."""
     batch = 2  # a batch of one has no statistics in the pooled branch
-    return training_flops(build_model(name, num_classes, "batch", seed=0), (batch, 3, *size)) / batch
+    return training_flops(build_model(Architecture(name, num_classes, "batch"), seed=0), (batch, 3, *size)) / batch
 
 
 def peak_tflops(typed, device):

@@ -16,7 +16,7 @@ from torchvision.transforms import functional as transforms
 
 from helpers.labels import VOID
 from learning.data.augmentation.sampling import SCALE_RANGE
-from learning.models import build_model
+from learning.models import Architecture, build_model
 
 _NETWORKS = {
     "DeepLabv3_resnet50": segmentation.deeplabv3_resnet50,
@@ -86,7 +86,7 @@ def build_network(name, num_classes, device):
         torch.nn.Module: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}
     """
     if name not in _NETWORKS:
-        return build_model(name, num_classes, "batch", seed=0).to(device)
+        return build_model(Architecture(name, num_classes, "batch"), seed=0).to(device)
     return _NETWORKS[name](weights=None, weights_backbone=None, num_classes=num_classes, aux_loss=False).to(device)
 
 

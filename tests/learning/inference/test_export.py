@@ -15,7 +15,7 @@ from helpers.images import read_image
 from helpers.standalone import FORMATS, check_format
 from learning.inference.export import Standalone, export
 from learning.inference.predictor import load_run
-from learning.models import build_model
+from learning.models import Architecture, build_model
 
 MEAN, STD, SIZE = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], (64, 96)
 HAS_ONNX = all(importlib.util.find_spec(name) for name in FORMATS[".onnx"])
@@ -24,7 +24,7 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in FORMATS[".onnx"])
 @pytest.fixture(scope="module")
 def standalone():
     """A network whose classes are equally likely, so that each occurs."""
-    model = build_model("UNet", 5, "batch", 0).eval()
+    model = build_model(Architecture("UNet", 5, "batch"), 0).eval()
     last = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     with torch.no_grad():
         last.bias -= model(torch.randn(1, 3, *SIZE))["out"].mean((0, 2, 3))

@@ -13,7 +13,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet
 
 import options
 from learning.inference.predictor import load_run
-from learning.models import MODELS, build_from_options, build_model, resnet
+from learning.models import MODELS, Architecture, build_from_options, build_model, resnet
 from learning.training import diagnostics
 from tests.learning.models.test_resnet import enliven, noise
 
@@ -50,7 +50,7 @@ def test_with_a_second_head_the_weights_are_torchvisions(name, reference):
 def test_with_torchvisions_weights_both_outputs_are_torchvisions():
     torch.manual_seed(0)
     reference = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", seed=1, aux=True)
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch", aux=True), seed=1)
     model.load_state_dict(enliven(reference).state_dict())
     trained = []
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_with_torchvisions_weights_both_outputs_are_torchvisions():
 
 @pytest.mark.parametrize(("name", "norm"), [("DeepLabv3_resnet50", "batch"), ("DeepLabv3plus_resnet50", "evo")])
 def test_the_second_head_learns_and_is_not_computed_in_evaluation(name, norm):
-    model = build_model(name, CLASSES, norm, seed=0, aux=True).train()
+    model = build_model(Architecture(name, CLASSES, norm, aux=True), seed=0).train()
     calls = []
     model.aux_classifier.register_forward_hook(lambda *_: calls.append(1))
     outputs = model(noise(1, 3, 64, 96))
@@ -82,7 +82,8 @@ def test_the_second_head_learns_and_is_not_computed_in_evaluation(name, norm):
 
 def test_the_second_head_changes_no_other_initial_weight():
     alone, both = (
-        build_model("DeepLabv3plus_resnet50", CLASSES, "batch", seed=0, aux=aux).state_dict() for aux in (False, True)
+        build_model(Architecture("DeepLabv3plus_resnet50", CLASSES, "batch", aux=aux), seed=0).state_dict()
+        for aux in (False, True)
     )
     assert {key for key in set(both) - set(alone) if not key.startswith("aux_classifier.")} == set()
     assert all(torch.equal(both[key], alone[key]) for key in alone)
@@ -120,7 +121,8 @@ def test_models_with_an_output_stride_are_those_that_take_one():
 def test_the_output_stride_changes_no_weight(name):
     """So what was trained at 16 can predict at 8."""
     coarse, fine = (
-        build_model(name, CLASSES, "batch", seed=0, output_stride=stride).state_dict() for stride in (16, 8)
+        build_model(Architecture(name, CLASSES, "batch", output_stride=stride), seed=0).state_dict()
+        for stride in (16, 8)
     )
     assert list(coarse) == list(fine)
     assert all(torch.equal(coarse[key], fine[key]) for key in coarse)
@@ -142,7 +144,7 @@ def conv_norm_relu(x, weights, conv, norm, dilation=1):
 @pytest.mark.parametrize(("stride", "size"), [(16, (64, 96)), (8, (33, 65))])
 def test_deeplabv3plus_is_what_its_paper_says(stride, size):
     """In float64, in evaluation: torchvision's backbone, then the pyramid, the skip and the decoder step by step."""
-    model = enliven(build_model("DeepLabv3plus_resnet50", CLASSES, "batch", seed=0, output_stride=stride))
+    model = enliven(build_model(Architecture("DeepLabv3plus_resnet50", CLASSES, "batch", output_stride=stride), seed=0))
     model = model.double().eval()
     backbone = resnet50(replace_stride_with_dilation=[False, stride == 8, True]).double().eval()
     backbone.load_state_dict(model.backbone.state_dict(), strict=False)
@@ -170,7 +172,7 @@ def test_deeplabv3plus_is_what_its_paper_says(stride, size):
 
 @pytest.mark.parametrize("norm", ["group", "evo"])
 def test_groups_divide_the_channels_of_the_skip(norm):
-    skip_norm = build_model("DeepLabv3plus_resnet50", CLASSES, norm, seed=0).classifier.skip[1]
+    skip_norm = build_model(Architecture("DeepLabv3plus_resnet50", CLASSES, norm), seed=0).classifier.skip[1]
     assert (skip_norm.num_groups if norm == "group" else skip_norm.groups) == 24
 
 
@@ -181,7 +183,7 @@ def test_options_describe_the_network():
     stored = {"model": "DeepLabv3_resnet50", "norm": "group", "output_stride": 16, "aux": 0.4, "zero_init": True}
     model = build_from_options(stored, CLASSES, seed=3, recompute=True)
     expected = build_model(
-        "DeepLabv3_resnet50", CLASSES, "group", 3, output_stride=16, aux=True, zero_init=True
+        Architecture("DeepLabv3_resnet50", CLASSES, "group", output_stride=16, aux=True, zero_init=True), 3
     ).state_dict()
     assert list(model.state_dict()) == list(expected)
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())

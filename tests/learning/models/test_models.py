@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
-from learning.models import MODELS, build_model
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import (
     NORMS,
     Affine,
@@ -35,7 +35,7 @@ def _models_leave_memory():
 @cache
 def built(name, norm):
     """A model that no test may change but for its gradients and running statistics."""
-    return build_model(name, CLASSES, norm, seed=0)
+    return build_model(Architecture(name, CLASSES, norm), seed=0)
 
 
 def noise(*shape, seed=0):
@@ -73,7 +73,7 @@ def test_sizes_need_not_divide_by_anything(name, norm, size):
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in SMALL])
 def test_resnet101_has_outputs_of_the_image_size(name):
     with torch.inference_mode():
-        outputs = build_model(name, CLASSES, "batch", seed=0).eval()(noise(1, 3, 33, 47))
+        outputs = build_model(Architecture(name, CLASSES, "batch"), seed=0).eval()(noise(1, 3, 33, 47))
     assert outputs["out"].shape == (1, CLASSES, 33, 47)
 
 
@@ -90,10 +90,10 @@ def test_in_evaluation_images_of_a_batch_do_not_meet(name):
 def test_the_seed_decides_the_weights_and_torchs_random_state_is_kept():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first = build_model("UNet", CLASSES, "batch", 1).state_dict()
+    first = build_model(Architecture("UNet", CLASSES, "batch"), 1).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    again, other = (build_model("UNet", CLASSES, "batch", seed).state_dict() for seed in (1, 2))
+    again, other = (build_model(Architecture("UNet", CLASSES, "batch"), seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
@@ -101,7 +101,7 @@ def test_the_seed_decides_the_weights_and_torchs_random_state_is_kept():
 @pytest.mark.parametrize("name", MODELS)
 def test_convolutions_start_as_torchvisions_do(name):
     """Backbones from a normal distribution of variance 2 / fan out, all others uniformly with variance 1 / (3 fan in)."""
-    model = build_model(name, CLASSES, "batch", seed=0)
+    model = build_model(Architecture(name, CLASSES, "batch"), seed=0)
     kernels = {key: value for key, value in model.named_parameters() if value.ndim == 4 and value.numel() > 5000}
     assert len(kernels) > 15
     for key, kernel in kernels.items():
@@ -158,7 +158,7 @@ def test_with_torchvisions_weights_the_outputs_are_torchvisions():
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.1)
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", seed=1)
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch"), seed=1)
     model.load_state_dict(reference.state_dict())
     images = noise(2, 3, 64, 64)
     with torch.no_grad():

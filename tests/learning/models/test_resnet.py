@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet
 
-from learning.models import build_model, norms
+from learning.models import Architecture, build_model, norms
 from learning.models.norms import NORMS, Affine
 from learning.models.resnet import BasicBlock, Bottleneck, Residual
 from learning.models.resnet import resnet as features_of
@@ -64,8 +64,8 @@ def test_networks_have_torchvisions_names_shapes_and_sizes(name, stride):
     ("name", "norm"), [*(("UNet_resnet34", norm) for norm in NORMS), ("DeepLabv3plus_resnet50", "evo_b0")]
 )
 def test_zero_init_begins_with_the_shortcuts_and_changes_nothing_else(name, norm):
-    plain = build_model(name, CLASSES, norm, seed=0).state_dict()
-    model = build_model(name, CLASSES, norm, seed=0, zero_init=True).train()
+    plain = build_model(Architecture(name, CLASSES, norm), seed=0).state_dict()
+    model = build_model(Architecture(name, CLASSES, norm, zero_init=True), seed=0).train()
     blocks = {key: module for key, module in model.named_modules() if isinstance(module, Residual)}
     assert len(blocks) == RESIDUAL_MODELS[name]
     ends = {f"{key}.{'bn2' if name == 'UNet_resnet34' else 'bn3'}.weight" for key in blocks}
@@ -91,7 +91,7 @@ def test_zero_init_begins_with_the_shortcuts_and_changes_nothing_else(name, norm
 
 def test_blocks_that_begin_as_shortcuts_learn():
     """Gamma learns in the first step, and with it everything in the second."""
-    model = build_model("UNet_resnet34", CLASSES, "batch", seed=0, zero_init=True).train()
+    model = build_model(Architecture("UNet_resnet34", CLASSES, "batch", zero_init=True), seed=0).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     for step in range(2):
         optimizer.zero_grad()
@@ -104,7 +104,7 @@ def test_blocks_that_begin_as_shortcuts_learn():
 @pytest.mark.parametrize("norm", ["evo", "evo_b0"])
 def test_evonorm_keeps_the_relus_after_the_additions_and_no_others(norm):
     for name, count in RESIDUAL_MODELS.items():
-        model = build_model(name, CLASSES, norm, seed=0)
+        model = build_model(Architecture(name, CLASSES, norm), seed=0)
         relus = [key for key, module in model.named_modules() if isinstance(module, nn.ReLU)]
         assert len(relus) == count
         assert all(key.startswith("backbone.layer") and key.endswith(".relu") for key in relus)
@@ -124,5 +124,5 @@ def test_instance_norm_of_one_value_is_its_offset():
     y.sum().backward()
     assert all(torch.isfinite(slope).all() for slope in (x.grad, layer.weight.grad, layer.bias.grad))
     with torch.inference_mode():
-        model = build_model("UNet_resnet34", CLASSES, "instance", seed=0).eval()
+        model = build_model(Architecture("UNet_resnet34", CLASSES, "instance"), seed=0).eval()
         assert model(noise(1, 3, 32, 32))["out"].isfinite().all()

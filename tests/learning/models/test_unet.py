@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torchvision.models import resnet34
 
 from learning import checkpoint
-from learning.models import build_model, freeze
+from learning.models import Architecture, build_model, freeze
 from tests.learning.models.test_deeplab import conv_norm_relu
 from tests.learning.models.test_resnet import enliven, noise
 
@@ -28,7 +28,7 @@ def stages(reference, images):
 def test_with_torchvisions_weights_the_features_are_torchvisions(size):
     torch.manual_seed(0)
     reference = enliven(resnet34(weights=None)).eval()
-    model = build_model("UNet_resnet34", CLASSES, "batch", seed=1).eval()
+    model = build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=1).eval()
     missing, unexpected = model.backbone.load_state_dict(reference.state_dict(), strict=False)
     assert (missing, set(unexpected)) == ([], {"fc.weight", "fc.bias"})
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_with_torchvisions_weights_the_features_are_torchvisions(size):
 @pytest.mark.parametrize("size", [(64, 96), (37, 71)])
 def test_the_decoder_is_what_it_says(size):
     """In float64: up to the size of each skip, beside it, two convolutions; the scores at half the size are enlarged."""
-    model = enliven(build_model("UNet_resnet34", CLASSES, "batch", seed=0)).double().eval()
+    model = enliven(build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=0)).double().eval()
     weights = model.state_dict()
     with torch.no_grad():
         *skips, x = model.backbone(noise(1, 3, *size).double()).values()
@@ -59,7 +59,7 @@ def test_the_decoder_is_what_it_says(size):
 def test_it_has_24_million_parameters():
     counts = {
         part: sum(parameter.numel() for parameter in module.parameters())
-        for part, module in build_model("UNet_resnet34", 19, "batch", seed=0).named_children()
+        for part, module in build_model(Architecture("UNet_resnet34", 19, "batch"), seed=0).named_children()
     }
     with torch.device("meta"):
         reference = resnet34(weights=None)
@@ -72,7 +72,7 @@ def test_a_published_backbone_fits_and_can_be_frozen(tmp_path):
     torch.manual_seed(3)
     weights = resnet34(weights=None).state_dict()
     torch.save(weights, tmp_path / "resnet34.pth")
-    model = build_model("UNet_resnet34", CLASSES, "batch", seed=0)
+    model = build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=0)
     loaded, skipped = checkpoint.load_pretrained(model, tmp_path / "resnet34.pth")
     assert set(skipped) == {"backbone.fc.weight", "backbone.fc.bias"}
     assert set(loaded) == {f"backbone.{key}" for key in weights} - set(skipped)

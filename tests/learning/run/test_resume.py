@@ -21,12 +21,12 @@ from helpers.errors import InputError
 from helpers.signals import StopSignals
 from learning import checkpoint
 from learning.data.datasets import open_dataset
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.rng import draw_order
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
 from learning.training.nonfinite import NonFinite
-from learning.training.optim import build_optimizer, load_optimizer
+from learning.training.optim import OptimizerSettings, build_optimizer, load_optimizer
 
 ROOT = Path(options.__file__).parent
 NUM_KILLS = 20
@@ -356,7 +356,7 @@ def broken(images):
 
 
 def test_a_bad_step_is_left_out_and_stops_the_run(tmp_path):
-    model = build_model("UNet", CLASSES, "batch", 0)
+    model = build_model(Architecture("UNet", CLASSES, "batch"), 0)
     batches = [batch(1), batch(2)]
     batches[1] = broken(batches[1][0]), batches[1][1]
     training = training_of(model)
@@ -372,7 +372,7 @@ def test_tolerated_steps_leave_no_trace():
     """Neither in the weights and the momentum nor in the running statistics."""
     good = [batch(1), batch(2)]
     bad = broken(good[0][0]), good[0][1]
-    models = [build_model("UNet", CLASSES, "batch", 0) for _ in range(2)]
+    models = [build_model(Architecture("UNet", CLASSES, "batch"), 0) for _ in range(2)]
     for model, batches in zip(models, (good, [good[0], bad, bad, good[1]]), strict=True):
         engine.train_epoch(training_of(model, tolerated=2), batches, EpochMetrics(CLASSES, "cpu"), 0, lambda *_: None)
     states = [{k: v for k, v in model.state_dict().items() if "num_batches" not in k} for model in models]
@@ -384,7 +384,7 @@ def test_tolerated_steps_leave_no_trace():
 
 
 def test_an_infinite_gradient_of_a_finite_loss_is_noticed():
-    model = build_model("UNet", CLASSES, "group", 0)
+    model = build_model(Architecture("UNet", CLASSES, "group"), 0)
     model.classifier.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFinite) as caught:
         engine.train_epoch(training_of(model), [batch(1)], EpochMetrics(CLASSES, "cpu"), 0, lambda *_: None)
@@ -429,10 +429,10 @@ def test_a_first_step_that_is_left_out_leaves_no_trace():
     """torch makes the momentum in the first step, and leaves it undefined where that step is left out."""
     good = [batch(1), batch(2)]
     bad = broken(good[0][0]), good[0][1]
-    models = [build_model("UNet", CLASSES, "group", 0) for _ in range(2)]
+    models = [build_model(Architecture("UNet", CLASSES, "group"), 0) for _ in range(2)]
     for model, batches in zip(models, (good, [bad, *good]), strict=True):
         training, metrics = training_of(model, tolerated=2), EpochMetrics(CLASSES, "cpu")
-        training.optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+        training.optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
         engine.train_epoch(training, batches, metrics, 0, lambda *_: None)
         assert metrics.mean_loss() > 0, "what was left out does not count"
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
@@ -441,7 +441,7 @@ def test_a_first_step_that_is_left_out_leaves_no_trace():
 def test_momentum_follows_the_memory_format_of_its_weights():
     weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last))
     model = torch.nn.ParameterList([weight])
-    optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
     state = optimizer.state_dict()
     state["state"][0]["momentum_buffer"] = torch.randn(4, 3, 2, 2)
     load_optimizer(optimizer, state)
@@ -508,7 +508,7 @@ def test_a_log_that_was_lost_is_written_again(data, tmp_path):
 
 def test_the_line_of_a_job_script_works_every_time(data, tmp_path, monkeypatch):
     """With a relative path to weights, and another checkpoint to begin with."""
-    torch.save(build_model("UNet", 11, "batch", 5).state_dict(), tmp_path / "weights.pth")
+    torch.save(build_model(Architecture("UNet", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert train(tmp_path / "run", data, "--epochs", 1, "--resume", "--pretrained", "weights.pth") == 0
@@ -533,19 +533,24 @@ def test_a_step_that_was_fine_replays_as_fine(data, tmp_path, capsys):
 
 
 def test_the_tutorials_twenty_outputs_lose_void(tmp_path):
-    model = build_model("UNet", 19, "batch", 0)
-    weights = {f"module.{name}": value for name, value in build_model("UNet", 20, "batch", 1).state_dict().items()}
+    model = build_model(Architecture("UNet", 19, "batch"), 0)
+    weights = {
+        f"module.{name}": value
+        for name, value in build_model(Architecture("UNet", 20, "batch"), 1).state_dict().items()
+    }
     torch.save({"epoch": 3, "model_state_dict": weights, "best_miou": 0.5, "metrics": {}}, tmp_path / "old.pth.tar")
     state = checkpoint.load(tmp_path / "old.pth.tar")
     checkpoint.load_weights(model, state, "old", {})
     assert torch.equal(model.classifier.weight, weights["module.classifier.weight"][:19])
-    loaded, skipped = checkpoint.load_pretrained(build_model("UNet", 19, "batch", 2), tmp_path / "old.pth.tar")
+    loaded, skipped = checkpoint.load_pretrained(
+        build_model(Architecture("UNet", 19, "batch"), 2), tmp_path / "old.pth.tar"
+    )
     assert len(loaded) == len(weights)
     assert skipped == {}
 
 
 def test_pretrained_says_what_was_left_out(data, tmp_path, capsys):
-    other = build_model("UNet", 7, "batch", 0)
+    other = build_model(Architecture("UNet", 7, "batch"), 0)
     torch.save(other.state_dict() | {"more": torch.zeros(2)}, tmp_path / "weights.pth")
     assert train(tmp_path / "run", data, "--epochs", 1, "--pretrained", tmp_path / "weights.pth") == 0
     out = capsys.readouterr().out
@@ -554,7 +559,7 @@ def test_pretrained_says_what_was_left_out(data, tmp_path, capsys):
 
 
 def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
-    torch.save(build_model("DeepLabv3_resnet50", 11, "batch", 5).state_dict(), tmp_path / "weights.pth")
+    torch.save(build_model(Architecture("DeepLabv3_resnet50", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
     words = ("--model", "DeepLabv3_resnet50", "--pretrained", tmp_path / "weights.pth", "--freeze", "backbone")
     assert train(tmp_path / "run", data, "--epochs", 1, *words) == 0
     before, after = (

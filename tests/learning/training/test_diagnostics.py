@@ -12,10 +12,10 @@ from torch import nn
 from helpers.labels import CAMVID, VOID
 from learning.data.class_weights import enet
 from learning.losses import Criterion, mean
-from learning.models import MODELS, build_model
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 from learning.training import diagnostics
-from learning.training.optim import build_optimizer
+from learning.training.optim import OptimizerSettings, build_optimizer
 
 NAMES = [row.name for row in CAMVID.classes]
 SHARES = torch.tensor([17.54, 24.21, 1.02, 32.96, 4.67, 10.12, 1.22, 1.17, 6.11, 0.67, 0.30])
@@ -50,7 +50,7 @@ def small(*middle, width=8):
 def trained(model, steps=2, lr=1e-2, weight_decay=1e-4, size=64, count=2):
     """(model, its initial weights, the last images), after some steps; the gradients of the last one are there."""
     initial = copy.deepcopy(model.state_dict())
-    optimizer = build_optimizer(model, lr, 0.9, weight_decay)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", lr, 0.9, weight_decay))
     model.train()
     for step in range(steps):
         images, labels = draw_batch(step, size, count)
@@ -71,7 +71,7 @@ def only(findings):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", MODELS)
 def test_healthy_networks_have_no_findings(name, norm):
-    model = build_model(name, len(NAMES), norm, seed=0)
+    model = build_model(Architecture(name, len(NAMES), norm), seed=0)
     steps = {"UNet": 2, "DeepLabv3_resnet50": 1}.get(name, 0)  # for the sake of the tests' time
     if steps != 1:
         assert diagnostics.sick_layers(model, draw_batch(0)[0]) == []
@@ -83,7 +83,7 @@ def test_healthy_networks_have_no_findings(name, norm):
 
 def test_a_batch_of_one_and_no_weight_decay_are_healthy():
     model, initial, images = trained(
-        build_model("DeepLabv3_resnet50", len(NAMES), "batch", seed=0), 1, weight_decay=0.0, count=1
+        build_model(Architecture("DeepLabv3_resnet50", len(NAMES), "batch"), seed=0), 1, weight_decay=0.0, count=1
     )
     assert diagnostics.sick_layers(model, images) == []
     assert diagnostics.untrained(model, initial) == []
@@ -345,7 +345,7 @@ def test_a_very_sick_run_is_six_lines_at_most():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("norm", ["batch", "evo_b0"])
 def test_looking_changes_nothing(norm, training):
-    network = build_model("UNet", len(NAMES), norm, seed=0)
+    network = build_model(Architecture("UNet", len(NAMES), norm), seed=0)
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Dropout2d(0.5), nn.BatchNorm2d(3), nn.ReLU(inplace=True), network)
     model, initial, images = trained(model, 1, size=32)
     model.train(training)

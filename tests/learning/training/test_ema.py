@@ -7,7 +7,7 @@ import torch
 from steps import CLASSES, batch, training_of
 from torch import nn
 
-from learning.models import build_model, freeze
+from learning.models import Architecture, build_model, freeze
 from learning.training import engine
 from learning.training.ema import EMA
 from learning.training.metrics import EpochMetrics
@@ -100,7 +100,7 @@ def test_it_begins_again_from_the_network():
 
 def test_the_averaged_network_is_apart_from_the_one_in_training():
     """In evaluation mode, without gradients, in the same memory format; frozen parts stay frozen."""
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", 0).to(memory_format=torch.channels_last)
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch"), 0).to(memory_format=torch.channels_last)
     freeze(model.backbone)
     average = EMA(model, 0.9)
     model.train()
@@ -130,7 +130,7 @@ def test_training_averages_what_it_trains():
     bad[0][0, 0, 0, 0] = float("nan")
     averages = []
     for batches in (good, [good[0], bad, good[1]]):
-        model = build_model("UNet", CLASSES, "batch", 0)
+        model = build_model(Architecture("UNet", CLASSES, "batch"), 0)
         training = training_of(model, tolerated=1)
         training.average = EMA(model, 0.9)
         metrics, seen = EpochMetrics(CLASSES, "cpu"), []
@@ -139,7 +139,7 @@ def test_training_averages_what_it_trains():
     assert all(int(average.updates) == 2 for average in averages)
     first, second = (values(average.model) for average in averages)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    start = values(build_model("UNet", CLASSES, "batch", 0))
+    start = values(build_model(Architecture("UNet", CLASSES, "batch"), 0))
     for name, value in first.items():
         expected = start[name].lerp(seen[0][name], 9 / 10).lerp(seen[-1][name], 9 / 11)
         assert torch.allclose(value, expected, rtol=1e-5, atol=1e-6), name

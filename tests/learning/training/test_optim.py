@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from helpers.errors import InputError
-from learning.training.optim import OPTIMIZERS, build_optimizer, load_optimizer, scheduled_rate, set_learning_rate
+from learning.training.optim import (
+    OPTIMIZERS,
+    OptimizerSettings,
+    build_optimizer,
+    load_optimizer,
+    scheduled_rate,
+    set_learning_rate,
+)
 
 
 def rates(total, lr=0.1, warmup=0):
@@ -54,7 +61,7 @@ def test_warm_up_values():
 
 def test_the_optimizer_holds_every_parameter_and_what_was_asked():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    optimizer = build_optimizer(model, 0.1, 0.9, 1e-4)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 1e-4))
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert {id(parameter) for parameter in held} == {id(parameter) for parameter in model.parameters()}
     assert len(held) == 4
@@ -66,7 +73,7 @@ def test_a_step_by_hand():
     """Weight decay joins the gradient, momentum keeps 0.9 of it: 1 - 0.1 * 1.2, then velocity 0.9 * 1.2 + 1.176."""
     model = nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(1.0)
-    optimizer = build_optimizer(model, 0.1, 0.9, 0.2)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.2))
     for expected in (0.88, 0.88 - 0.1 * (0.9 * 1.2 + 1.176)):
         optimizer.zero_grad()
         model(torch.ones(1, 1)).sum().backward()
@@ -108,7 +115,9 @@ def groups_of(optimizer):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rate_and_decay_of_every_parameter(name):
-    optimizer = build_optimizer(WithBackbone(), 0.1, 0.9, 1e-4, name, lr_backbone=0.02, decay_norms=False)
+    optimizer = build_optimizer(
+        WithBackbone(), OptimizerSettings(name, 0.1, 0.9, 1e-4, lr_backbone=0.02, decay_norms=False)
+    )
     set_learning_rate(optimizer, 0.05)  # half of it all
     slow, fast = pytest.approx(0.01), pytest.approx(0.05)
     assert groups_of(optimizer) == {
@@ -120,14 +129,14 @@ def test_rate_and_decay_of_every_parameter(name):
         "head.1.weight": (fast, 0),
         "head.1.bias": (fast, 0),
     }
-    plain = build_optimizer(WithBackbone(), 0.1, 0.9, 1e-4, name)
+    plain = build_optimizer(WithBackbone(), OptimizerSettings(name, 0.1, 0.9, 1e-4))
     assert set(groups_of(plain).values()) == {(0.1, 1e-4)}
     assert len(plain.param_groups) == 1
 
 
 def test_a_backbone_that_is_not_there():
     with pytest.raises(InputError, match="no backbone"):
-        build_optimizer(nn.Linear(1, 1), 0.1, 0.9, 0.0, lr_backbone=0.01)
+        build_optimizer(nn.Linear(1, 1), OptimizerSettings("sgd", 0.1, 0.9, 0.0, lr_backbone=0.01))
 
 
 def steps(model, optimizer, inputs):
@@ -159,7 +168,7 @@ REFERENCES = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_equal_those_of_torchs_plain_optimizers(name):
     ours, reference = convolutions(), convolutions()
-    steps(ours, build_optimizer(ours, 0.1, 0.9, 0.1, name, nesterov=name == "sgd"), inputs_of(5))
+    steps(ours, build_optimizer(ours, OptimizerSettings(name, 0.1, 0.9, 0.1, nesterov=name == "sgd")), inputs_of(5))
     steps(reference, REFERENCES[name](reference.parameters()), inputs_of(5))
     for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -170,7 +179,7 @@ def test_steps_equal_those_of_torchs_plain_optimizers(name):
 def test_a_step_left_out_leaves_no_trace(name, first):
     """Not in the weights and not in the memory, AdamW's count of steps included."""
     left_out, never = convolutions(), convolutions()
-    optimizers = [build_optimizer(model, 0.1, 0.9, 0.1, name) for model in (left_out, never)]
+    optimizers = [build_optimizer(model, OptimizerSettings(name, 0.1, 0.9, 0.1)) for model in (left_out, never)]
     inputs = inputs_of(3)
     steps(left_out, optimizers[0], [None, *inputs] if first else [*inputs[:2], None, inputs[2]])
     steps(never, optimizers[1], inputs)
@@ -186,10 +195,10 @@ def test_a_step_left_out_leaves_no_trace(name, first):
 def test_memory_is_loaded_by_name_whatever_the_groups(name):
     """Rates and decay are those of the new optimizer; memory formats those of its weights."""
     model = WithBackbone()
-    before = build_optimizer(model, 0.1, 0.9, 1e-4, name)
+    before = build_optimizer(model, OptimizerSettings(name, 0.1, 0.9, 1e-4))
     steps(model, before, inputs_of(2))
     remembered = {key: {k: v.clone() for k, v in values.items()} for key, values in before.state.items()}
-    after = build_optimizer(model, 0.3, 0.9, 1e-2, name, lr_backbone=0.1, decay_norms=False)
+    after = build_optimizer(model, OptimizerSettings(name, 0.3, 0.9, 1e-2, lr_backbone=0.1, decay_norms=False))
     load_optimizer(after, before.state_dict())
     for parameter, values in remembered.items():
         assert after.state[parameter].keys() == values.keys()
@@ -202,11 +211,11 @@ def test_memory_is_loaded_by_name_whatever_the_groups(name):
 def test_memory_without_names_is_in_order():
     """As runs of before had it."""
     model = convolutions()
-    optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
     steps(model, optimizer, inputs_of(1))
     state = optimizer.state_dict()
     del state["param_groups"][0]["param_names"]
-    fresh = build_optimizer(model, 0.1, 0.9, 0.0)
+    fresh = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
     load_optimizer(fresh, state)
     for parameter in model.parameters():
         assert torch.equal(fresh.state[parameter]["momentum_buffer"], optimizer.state[parameter]["momentum_buffer"])
