@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import options
+from learning.run.command_line import parse
+from learning.run.rules import check_combinations
 
 ROOT = Path(options.__file__).parent
 RECIPES = sorted((ROOT / "recipes").glob("*.txt"))
@@ -14,8 +16,8 @@ RECIPES = sorted((ROOT / "recipes").glob("*.txt"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_recipe(path):
     """Its options are known and go together; where a run lives and where its data are, it leaves to whoever uses it."""
-    args, typed = options.parse([f"@{path}"])
-    options.check(args)
+    found, typed = parse([f"@{path}"])
+    check_combinations(found)
     assert not typed & {*options.PER_COMMAND, "dataset_path", "seed"}
 
 
@@ -45,5 +47,5 @@ def test_those_that_are_named_exist():
 )
 def test_the_tutorials_recipes_are_its_command_lines(name, words):
     """Rates of SGD, spelled out, are those that it takes where none is typed."""
-    recipe, typed = (vars(options.parse(line)[0]) for line in ([f"@{ROOT / 'recipes' / name}.txt"], words.split()))
+    recipe, typed = (parse(line)[0].values() for line in ([f"@{ROOT / 'recipes' / name}.txt"], words.split()))
     assert recipe == typed | {"lr_init": 0.01, "lr_weight_decay": 0.0001}

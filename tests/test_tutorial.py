@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import run_baseline, run_evaluate, train
+from commands import parse_values, run_baseline, run_evaluate, train
 from PIL import Image
 from tiny import make_minicity, save
 
@@ -28,7 +28,7 @@ from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
 from learning.inference.predict import predict_images
 from learning.models import Architecture, build_model
 from learning.rng import COPYBLOB, CUTMIX, VIEW, draw_order, generator
-from learning.run.resume import improves
+from learning.run.saver import improves
 from learning.training.optim import scheduled_rate
 
 RUNS = ("--epochs", 1)
@@ -346,12 +346,12 @@ def test_the_evaluator_swallows_no_mistake(tmp_path, minicity):
 
 
 def test_booleans_are_booleans_and_sizes_are_numbers():
-    parsed = options.parse(["--hflip", "False", "--pin_memory", "--no-cutmix", "--crop_size", "576", "1152"])[0]
-    assert (parsed.hflip, parsed.pin_memory, parsed.cutmix, parsed.crop_size) == (False, True, False, [576, 1152])
+    parsed = parse_values(["--hflip", "False", "--pin_memory", "--no-cutmix", "--crop_size", "576", "1152"])[0]
+    assert (parsed.hflip, parsed.pin_memory, parsed.cutmix, parsed.crop_size) == (False, True, False, (576, 1152))
 
 
 def test_one_number_for_a_size_is_a_square():
-    assert options.parse(["--crop_size", "512"])[0].crop_size == [512, 512]
+    assert parse_values(["--crop_size", "512"])[0].crop_size == (512, 512)
 
 
 def test_choices_are_checked(capsys):

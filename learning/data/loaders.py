@@ -107,6 +107,10 @@ class TrainBatches:
     def __len__(self):
         return len(self.draws)
 
+    def close(self):
+        """End the loader processes."""
+        _close(self.loader)
+
     def samples(self, epoch, step):
         """list of `Sample`: the images of one batch, of all processes."""
         batch = draw_order(self.draws.seed, epoch, self.draws.num_samples, self.draws.batch_size)[step]
@@ -150,6 +154,10 @@ class EvalBatches:
     def __len__(self):
         return len(self.loader)
 
+    def close(self):
+        """End the loader processes."""
+        _close(self.loader)
+
     def __iter__(self):
         """Yields `EvalBatch`es; raises `InputError` with the name of a file that cannot be read."""
         for images, labels, samples, sizes in self.feed.batches(self.loader):
@@ -157,6 +165,12 @@ class EvalBatches:
             images, _ = color_and_normalize(self.feed.to_device(images), None, whole, self.feed.mean, self.feed.std)
             labels = None if labels[0] is None else [self.feed.to_device(label) for label in labels]
             yield EvalBatch(images, labels, list(sizes), list(samples))
+
+
+def _close(loader):
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()
+        loader._iterator = None
 
 
 class _EpochDraws:

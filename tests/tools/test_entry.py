@@ -10,10 +10,10 @@ from commands import run_baseline, small_run, stored_options
 from PIL import Image
 from tiny import make_camvid
 
-import baseline
 from helpers.errors import exit_status
 from helpers.images import read_label
 from learning.inference import predict as inference
+from learning.run import summary
 from tools import entry
 
 
@@ -92,8 +92,8 @@ def test_stopped_it_goes_on(data, tmp_path, monkeypatch, capsys):
     """SIGTERM after the first epoch; the same line ends where an entry that nobody stopped does."""
     words = ("--epochs", 2, "--seed", 3)
     assert enter(*small_run(tmp_path / "whole", data, *words)) == 0
-    show = baseline.show_epoch
-    monkeypatch.setattr(baseline, "show_epoch", lambda *args: show(*args) or signal.raise_signal(signal.SIGTERM))
+    show = summary.show_epoch
+    monkeypatch.setattr(summary, "show_epoch", lambda *args: show(*args) or signal.raise_signal(signal.SIGTERM))
     assert enter(*small_run(tmp_path / "run", data, *words)) == 143
     assert "the same line again goes on with the entry" in capsys.readouterr().err
     monkeypatch.undo()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from commands import SMALL, run_baseline, small_run, train
+from runs import StopAt, resume, same_end
 from steps import CLASSES, batch, training_of
 from tiny import make_camvid
 
-import baseline
 import options
 from helpers.errors import InputError
 from helpers.signals import StopSignals
@@ -23,6 +23,7 @@ from learning import checkpoint
 from learning.data.datasets import open_dataset
 from learning.models import Architecture, build_model
 from learning.rng import draw_order
+from learning.run import summary
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
 from learning.training.nonfinite import NonFinite
@@ -30,22 +31,6 @@ from learning.training.optim import OptimizerSettings, build_optimizer, load_opt
 
 ROOT = Path(options.__file__).parent
 NUM_KILLS = 20
-
-
-def same_end(one, other):
-    """Whether two runs ended in the same weights, optimizer, log and best score, bit for bit."""
-    states = [checkpoint.load(run / "checkpoint.pth.tar") for run in (one, other)]
-    for key in ("model_state_dict", "optimizer_state_dict", "best_miou", "epoch", "step", "scaler_state_dict"):
-        assert checkpoint.checksum({"it": states[0][key]}) == checkpoint.checksum({"it": states[1][key]}), key
-    best = [checkpoint.load(run / "best_weights.pth.tar") for run in (one, other)]
-    for key in ("model_state_dict", "miou", "epoch"):
-        assert checkpoint.checksum({"it": best[0][key]}) == checkpoint.checksum({"it": best[1][key]}), key
-    assert (one / "log_epoch.csv").read_text() == (other / "log_epoch.csv").read_text()
-    return True
-
-
-def resume(run, *words):
-    return run_baseline("--save_path", run, "--resume", "--device", "cpu", *words)
 
 
 @pytest.fixture(autouse=True)
@@ -70,27 +55,6 @@ def whole(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     assert train(run, data, *WORDS) == 0
     return run
-
-
-class StopAt:
-    """Asks a run to stop after a number of reports, which are steps and validation batches; never again after that."""
-
-    def __init__(self, monkeypatch, reports, number=signal.SIGTERM):
-        self.left, self.number = reports, number
-        original = baseline.after_each
-
-        def after_each(keep, trained, progress):
-            report = original(keep, trained, progress)
-
-            def counted(images, metrics):
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), self.number)
-                report(images, metrics)
-
-            return counted
-
-        monkeypatch.setattr(baseline, "after_each", after_each)
 
 
 # ---------------------------------------------------------------------------------------------- stopping
@@ -454,7 +418,8 @@ def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, 
     code = (
         "import sys, baseline\n"
         "def fail(*_):\n    raise ValueError('unexpected')\n"
-        "baseline.after_each = lambda *_: fail\n"
+        "from learning.run import progress\n"
+        "progress.reporting = lambda *_: fail\n"
         "baseline.main(sys.argv[1:])"
     )
     words = ["--save_path", tmp_path / "run", "--dataset", "camvid", "--dataset_path", data, *SMALL, "--num_workers", 2]
@@ -466,13 +431,13 @@ def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, 
 
 
 def test_a_stop_in_the_last_validation_is_heard(whole, data, tmp_path, monkeypatch):
-    original = baseline.diagnose
+    original = summary.diagnose
 
     def diagnose(*args):
         os.kill(os.getpid(), signal.SIGTERM)
         original(*args)
 
-    monkeypatch.setattr(baseline, "diagnose", diagnose)
+    monkeypatch.setattr(summary, "diagnose", diagnose)
     assert train(tmp_path / "run", data, "--epochs", 1) == 143
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import options
 from learning.data.augmentation.sampling import (
     EFFECTS,
     SETS,
@@ -19,7 +18,8 @@ from learning.data.augmentation.sampling import (
 )
 from learning.data.augmentation.transforms import View
 from learning.rng import VIEW, generator
-from learning.run.build import augmentation
+from learning.run.build_data import build_augmentation
+from learning.run.command_line import parse
 
 SIZE, CROP = (360, 480), (300, 420)
 
@@ -51,22 +51,25 @@ def test_the_tutorials_views_are_what_they_were_before_there_were_sets():
     assert view == View(23, 500, 404, 809, False, *colors)
 
 
+def augmentation(words):
+    found, _ = parse(words)
+    return build_augmentation(found.data, found.augmentation, overfit=False)
+
+
 def test_options_without_a_set_give_the_tutorials_settings():
-    args, _ = options.parse(["--train_size", "360", "480", "--crop_size", "300", "420"])
-    assert augmentation(args) == Augmentation([360, 480], [300, 420])
+    assert augmentation(["--train_size", "360", "480", "--crop_size", "300", "420"]) == Augmentation((360, 480), (300, 420))
 
 
 def test_typed_options_win_over_the_sets():
     words = ["--train_size", "64", "--crop_size", "64", "--augment", "hard", "--rotation", "25", "--no-hflip"]
     words += ["--colorjitter_factor", "0.2", "--scale_range", "0.5", "1.5", "--class_crop", "0.25"]
-    args, _ = options.parse(words)
-    expected = {"rotation": 25.0, "flip": 0.0, "jitter": 0.2, "scale_range": [0.5, 1.5], "class_crop": 0.25}
-    assert augmentation(args) == Augmentation([64, 64], [64, 64], **(SETS["hard"] | expected))
+    expected = {"rotation": 25.0, "flip": 0.0, "jitter": 0.2, "scale_range": (0.5, 1.5), "class_crop": 0.25}
+    assert augmentation(words) == Augmentation((64, 64), (64, 64), **(SETS["hard"] | expected))
 
 
 def test_zeros_are_values_too():
-    args, _ = options.parse(["--train_size", "64", "--crop_size", "64", "--augment", "hard", "--rotation", "0"])
-    drawn = [draw_view(generator(0, VIEW, 0, k), (64, 64), augmentation(args)) for k in range(1000)]
+    settings = augmentation(["--train_size", "64", "--crop_size", "64", "--augment", "hard", "--rotation", "0"])
+    drawn = [draw_view(generator(0, VIEW, 0, k), (64, 64), settings) for k in range(1000)]
     assert not any(view.rotation for view in drawn)
     assert share(drawn, lambda view: view.flip) == pytest.approx(0.375, abs=0.05)
 
