@@ -32,7 +32,13 @@ FLOORS = (
 )
 # What checks options and data, and so must not import torch, which alone takes seconds.
 TORCH_FREE = ("helpers", "options", "evaluate", "learning.data.datasets", "learning.data.class_weights")
-TORCH_FREE += ("learning.data.predictions", "learning.inference.inputs", "learning.run.setup", "learning.run.rules", "learning.run.command_line")
+TORCH_FREE += (
+    "learning.data.predictions",
+    "learning.inference.inputs",
+    "learning.run.setup",
+    "learning.run.rules",
+    "learning.run.command_line",
+)
 
 
 def dotted(path):

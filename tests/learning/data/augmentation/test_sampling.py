@@ -57,7 +57,9 @@ def augmentation(words):
 
 
 def test_options_without_a_set_give_the_tutorials_settings():
-    assert augmentation(["--train_size", "360", "480", "--crop_size", "300", "420"]) == Augmentation((360, 480), (300, 420))
+    assert augmentation(["--train_size", "360", "480", "--crop_size", "300", "420"]) == Augmentation(
+        (360, 480), (300, 420)
+    )
 
 
 def test_typed_options_win_over_the_sets():
