@@ -78,11 +78,15 @@ class Record:
 # Claims raise InputError and touch nothing. `option` names the output; `force` is None where the program has no --force.
 
 
-def claim_file(path: Path, option: str, mark: Signature | None, force: bool) -> None:
-    """Refuse a file that cannot be written, or that exists without the program's mark; every file where there is no mark."""
+def claim_file(path: Path, option: str, mark: Signature | None, force: bool, in_new_folder: bool = False) -> None:
+    """Refuse a file that cannot be written, or that exists without the program's mark; every file where there is no mark.
+
+    Args:
+        in_new_folder: whether the program makes the folder of the file.
+    """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file with {option}")
-    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path} is a folder; name another {option}")
+    if not in_new_folder and not path.absolute().parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
     refuse_unwritable(path, option)
     if path.exists() and not force and not (mark and mark.is_in(path)):

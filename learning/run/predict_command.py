@@ -4,9 +4,7 @@ What can be wrong with pictures and folders is said before torch is imported, so
 """
 
 import copy
-import itertools
 import math
-import os
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +13,7 @@ import options
 from helpers import probabilities, run_folder
 from helpers.errors import InputError
 from helpers.images import read_picture
-from helpers.output import replacing_folders
+from helpers.output import claim_file, claim_files, replacing_folders, set_aside, writing
 from helpers.standalone import check_format
 from learning.inference import inputs
 from learning.inference.write import write_picture_predictions, write_predictions
@@ -57,12 +55,7 @@ def check_export(path, force):
     Raises:
         InputError: no such folder, a file that is there, a folder, no known format, a package that is missing.
     """
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--export {path}: there is no folder {path.absolute().parent}")
-    if path.is_dir():
-        raise InputError(f"--export {path} is a folder; name a file")
-    if path.exists() and not force:
-        raise InputError(f"--export {path} exists; name another file, or add --force to replace it")
+    claim_file(path, "--export", None, force)
     check_format(path)
 
 
@@ -96,8 +89,7 @@ def export_network(args, data, parts):
     with torch.inference_mode():
         scores = upsample_logits(image_scores(model, batch)[0], pixels.shape[1:])
     expected = to_classes(scores).numpy()
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with writing(path) as partial:
         agree = float((export(standalone, partial)(pixels) == expected).mean())
         if agree < LEAST_AGREEMENT:
             raise InputError(
@@ -105,9 +97,6 @@ def export_network(args, data, parts):
                 f"pixels, and {100 * LEAST_AGREEMENT:g} % are wanted; name a file of the other format, or another picture "
                 "with --input"
             )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     height, width = args.test_size
     size = path.stat().st_size / 1e6
     print(
@@ -125,7 +114,7 @@ def check_input(args, run):
     """
     found, output = inputs.find_pictures(args.input), Path(args.output or run.results("input"))
     files = result_files(args, found)
-    inputs.claim(output, files, args.force)
+    claim_files(output, files, "--output", inputs.RECORD, args.force)
     return found, output
 
 
@@ -224,10 +213,7 @@ def predict_split(args, data, split, parts, run):
 def set_scores_aside(folder):
     """Give probabilities of an earlier prediction another name: beside new results they would pass for theirs."""
     if folder.is_dir():
-        names = (folder.with_name(f"earlier_{number}_{folder.name}") for number in itertools.count(1))
-        name = next(path for path in names if not path.exists())
-        os.replace(folder, name)
-        print(f"{folder} holds probabilities of an earlier prediction: it is {name} now")
+        print(f"{folder} holds probabilities of an earlier prediction: it is {set_aside(folder)} now")
 
 
 def predict_pictures(args, data, parts, found, output):
@@ -246,7 +232,7 @@ def predict_pictures(args, data, parts, found, output):
     factor = math.sqrt(math.prod(args.test_size) / math.prod(data.spec.SIZE)) if args.tile else None
     seen = [seen_size(picture.size, args.test_size, factor) for picture in found]
     check_disk(args, seen, len(data.labels.classes), output)
-    inputs.write_record(output, result_files(args, found))
+    inputs.record_results(output, result_files(args, found))
     batches = PictureBatches(found, seen, 1 if args.tile else args.batch_size, parts.feed)
     arguments, words = way(args, parts)
     began = time.monotonic()

@@ -11,6 +11,7 @@ from pathlib import Path
 import options
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.output import writing
 from helpers.signals import Stopped
 from learning import checkpoint, distributed
 from learning.run.setup import sees_val
@@ -358,8 +359,8 @@ def restore_best(args, run, state, plan):
         return None
     if best.resolve() != run.best.resolve() and distributed.is_main():
         run.create()
-        shutil.copyfile(best, run.best.with_name(run.best.name + ".tmp"))
-        os.replace(run.best.with_name(run.best.name + ".tmp"), run.best)
+        with writing(run.best) as fresh:
+            shutil.copyfile(best, fresh)
     # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
     miou = weights.get("miou", state.best_miou)
     return state.best_miou if miou is None or math.isnan(miou) else miou

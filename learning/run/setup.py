@@ -12,6 +12,7 @@ from pathlib import Path
 import options
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.output import refuse_marked, refuse_unwritable
 from learning.data import class_weights
 from learning.data.datasets import add_training_images, open_dataset, without_files
 from learning.data.datasets import splits as holdout
@@ -113,9 +114,8 @@ def check_run_folder(args, run):
         raise InputError(f"--pretrained {args.pretrained}: there is no such file")
     if run.path.exists() and not run.path.is_dir():
         raise InputError(f"--save_path {run.path} is a file; name a folder")
-    parent = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) and not args.dry_run:
-        raise InputError(f"--save_path {run.path}: {parent} cannot be written to; name another folder")
+    if not args.dry_run:
+        refuse_unwritable(run.path, "--save_path", is_folder=True)
     if args.predict and not args.weights and not run.best.exists():
         raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
     continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
@@ -125,9 +125,8 @@ def check_run_folder(args, run):
             advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
     only_predicts = args.predict and (continues or not args.weights)
-    tool = None if args.dry_run or only_predicts else run_folder.read_about(run.options).get("made by")
-    if tool:
-        raise InputError(f"{run.path} was made by {tool}, whose files would be replaced; name another --save_path")
+    if not (args.dry_run or only_predicts):
+        refuse_marked(run.path, run_folder.read_about(run.options).get("made by"), "--save_path")
 
 
 def fill_defaults(args, data):

@@ -63,18 +63,26 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 def test_a_file_stays_when_writing_fails(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), writing(path) as fresh:
-        fresh.write_text("half")
-        raise RuntimeError("no more memory")
+
+    def fail():
+        with writing(path) as fresh:
+            fresh.write_text("half")
+            raise RuntimeError("no more memory")
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert content(tmp_path) == {"a.txt": "old"}
 
 
 def test_temporary_names_are_unique(tmp_path):
     """In one process, and in two that write the same file; no file of the user has such a name."""
     path = tmp_path / "a.txt"
-    code = f"from pathlib import Path\nfrom helpers.output import writing\nwith writing(Path({str(path)!r})) as fresh:\n"
-    code += "    print(fresh.name)\n    fresh.touch()"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom helpers.output import writing\n"
+        "with writing(Path(sys.argv[1])) as fresh:\n    print(fresh.name)\n    fresh.touch()"
+    )
+    line = [sys.executable, "-c", code, str(path)]
+    other = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     with writing(path) as first, writing(path) as second:
         first.touch()
         second.touch()
@@ -163,7 +171,8 @@ def test_a_kill_between_any_two_steps_of_an_exchange_loses_nothing(tmp_path, mon
         assert old or new or not there, number
         assert not there or sum("mine" in state for state in states) == 1, number
 
-        monkeypatch.setattr(output, "_TOKEN", f"{number:08x}")  # another process, in which the killed one's names are leftovers
+        # Another process, for which the temporary names of the killed one are leftovers.
+        monkeypatch.setattr(output, "_TOKEN", f"{number:08x}")
         output._clear_leftovers.cache_clear()
         exchange(folder)
         found = content(folder.parent)
@@ -176,9 +185,14 @@ def test_a_kill_between_any_two_steps_of_an_exchange_loses_nothing(tmp_path, mon
 
 def test_a_failure_leaves_the_old_folders(tmp_path):
     one, other = fill(tmp_path / "one", a="old"), tmp_path / "other"
-    with pytest.raises(RuntimeError), replacing_folders(one, other) as (fresh, _):
-        fill(fresh, a="new")
-        raise RuntimeError("no more memory")
+
+    def fail():
+        with replacing_folders(one, other) as (fresh, _):
+            fill(fresh, a="new")
+            raise RuntimeError("no more memory")
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert content(tmp_path) == {"one/a": "old"}
     assert not other.exists()
 
@@ -308,7 +322,7 @@ def test_claims_of_a_folder(tmp_path, files, record, whole, passes):
     else:
         with pytest.raises(InputError, match=r"not made by tools\.this.*; name another --output, or add --force"):
             claim_folder(folder, "--output", record, False, whole)
-        with pytest.raises(InputError, match="name another --output$"):
+        with pytest.raises(InputError, match=r"name another --output$"):
             claim_folder(folder, "--output", record, None, whole)
     claim_folder(folder, "--output", record, True, whole)
     assert content(folder) == files
