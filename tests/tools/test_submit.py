@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 from tiny import make_camvid, make_minicity, save
 
-from helpers import submissions
 from helpers.errors import exit_status
 from helpers.images import read_label, write_png
 from helpers.labels import CAMVID
-from tools import submit
+from tools import submissions, submit
 
 
 def write(*words):
@@ -166,7 +165,7 @@ def test_nothing_is_written_over_without_force(run, capsys):
     before = (run / "submission_test.zip").read_bytes()
     write_png(run / "results_test/0001TP_test000.png", np.zeros((4, 6), np.uint8))
     assert write(run) == 2
-    assert "exists; name another --output, or replace a file with --force" in capsys.readouterr().err
+    assert "exists; name another --output, or add --force to replace it" in capsys.readouterr().err
     assert (run / "submission_test.zip").read_bytes() == before
     assert write(run, "--force") == 0
     assert (run / "submission_test.zip").read_bytes() != before
