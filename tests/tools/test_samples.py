@@ -14,7 +14,8 @@ from helpers.errors import exit_status
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import build, setup
-from tools import samples
+from tools.samples import __main__ as program
+from tools.samples import rows as samples
 
 ALL = ["as in the files", "crop and scale", *samples.ROWS, "as the options say"]
 
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
 
 def run(data, *words):
     words = ["--dataset", "camvid", "--dataset_path", data, *SMALL, *words]
-    return exit_status("tools.samples", samples.main, list(map(str, words)))
+    return exit_status("tools.samples", program.main, list(map(str, words)))
 
 
 def rows_of(data, *words, num=3):
@@ -48,7 +49,7 @@ def test_each_row_shows_its_augmentation_alone(data):
     assert all(len(row) == 3 for row in rows.values())
     assert changed(rows, "color") == 0
     assert any((one[0] != plain[0]).any() for one, plain in zip(rows["color"], rows["crop and scale"], strict=True))
-    for (image, label), (plain, plain_label) in zip(rows["mirror images"], rows["crop and scale"], strict=True):
+    for (image, label), (plain, plain_label) in zip(rows["flip"], rows["crop and scale"], strict=True):
         assert any((image == either).all() for either in (plain, plain[:, ::-1]))
         assert any((label == either).all() for either in (plain_label, plain_label[:, ::-1]))
     for name in ("copypaste", "copyblob", "classmix", "cutmix"):
@@ -96,7 +97,7 @@ def test_the_same_seed_draws_the_same_picture_and_foreign_files_stay(data, tmp_p
     ("words", "expected"),
     [
         (("--num", "1"), ("--num 1", "2 .. 8")),
-        (("--output", "no/such/folder/a.png"), ("--output", "folder that exists")),
+        (("--output", "no/such/folder/a.png"), ("--output", "there is no folder")),
         (("--output", "a.txt"), ("a.txt", ".png")),
         (("--no_such_option",), ("--no_such_option",)),
         (("--copypaste", "Tram"), ("'Tram'", "Sky, Building")),

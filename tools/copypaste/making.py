@@ -119,8 +119,13 @@ class Factory:
         num = self.request.num
         jobs = [(train_id, number) for train_id in self.request.classes for number in range(num)]
         shown = {index * num // _NUM_SHOWN for index in range(_NUM_SHOWN)}
+
+        def make_one(job: tuple[int, int]) -> Made:
+            train_id, number = job
+            return self._make(folder, train_id, number, number in shown)
+
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            made = threads.map(lambda job: self._make(folder, *job, job[1] in shown), jobs)
+            made = threads.map(make_one, jobs)
             return list(tqdm(made, total=len(jobs), desc="pasting", unit="img", delay=1, leave=False, disable=None))
 
     def _make(self, folder: Path, train_id: int, number: int, is_shown: bool) -> Made:
