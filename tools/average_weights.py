@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import torch
 
@@ -105,20 +105,21 @@ def mean_weights(states: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch.T
     return {name: (total[name] / number).to(value.dtype) if name in total else value for name, value in first.items()}
 
 
-@runtime_checkable
 class RunningNorm(Protocol):
     """A norm of any kind with running statistics; `momentum` is the share of a new batch in them."""
 
     momentum: float | None
-    running_var: torch.Tensor | None
 
     def train(self, mode: bool = True) -> object: ...
 
 
 def running_norms(model: torch.nn.Module) -> list[RunningNorm]:
     """The norms of a network that keep running statistics."""
-    norms = (module for module in model.modules() if isinstance(module, RunningNorm))
-    return [norm for norm in norms if norm.running_var is not None]
+    return [module for module in model.modules() if _has_running_statistics(module)]
+
+
+def _has_running_statistics(module: object) -> TypeGuard[RunningNorm]:
+    return getattr(module, "running_var", None) is not None
 
 
 @torch.no_grad()

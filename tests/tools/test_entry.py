@@ -13,6 +13,7 @@ from commands import run_baseline, small_run, stored_options
 from PIL import Image
 from tiny import make_camvid
 
+import baseline
 from helpers.errors import exit_status
 from helpers.images import read_label
 from tools import entry
@@ -32,6 +33,12 @@ def stop_when(ready):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Runs baseline.py in this process: starting another takes longer than the tiny training."""
+    monkeypatch.setattr(entry, "run_baseline", lambda argv: exit_status("baseline.py", baseline.main, argv))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +66,7 @@ def test_a_recipe_becomes_a_packed_entry(data, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_second_call_continues(data, tmp_path, capfd):
+def test_a_second_call_continues(data, tmp_path, in_process, capsys):
     run = tmp_path / "run"
     words = small_run(run, data, "--epochs", 2, "--seed", 1)
     assert enter(*words) == 0
@@ -69,14 +76,14 @@ def test_a_second_call_continues(data, tmp_path, capfd):
     assert enter(*words) == 0
     assert (run / "submission_test.zip").read_bytes() == first
     assert (run / "log_epoch.csv").read_bytes() == logs
-    assert "resumed   after 2 epochs" in capfd.readouterr().out
+    assert "resumed   after 2 epochs" in capsys.readouterr().out
 
 
-def test_prediction_options_reach_the_prediction(data, tmp_path, capfd):
+def test_prediction_options_reach_the_prediction(data, tmp_path, in_process, capsys):
     run = tmp_path / "run"
     words = small_run(run, data, "--steps", 1)
     assert enter(*words, "--scales", 0.5, 1, "--no-flip", "--tile", 64, "--overlap", 8) == 0
-    out = capfd.readouterr().out
+    out = capsys.readouterr().out
     assert "--scales 0.5 1 --no-flip --tile 64 64 --overlap 8 --device=cpu --num_workers=0" in " ".join(out.split())
     assert "2 test images predicted (2 scales, windows of 64x64;" in out
     assert "8 scales" not in out
