@@ -1,4 +1,4 @@
-"""The picture of what each augmentation does."""
+"""The image of what each augmentation does."""
 
 from itertools import starmap
 
@@ -58,7 +58,7 @@ def test_each_row_shows_its_augmentation_alone(data):
         assert (image.shape, label.shape) == ((64, 64, 3), (64, 64))
 
 
-def test_the_last_row_is_what_the_training_sees(data, tmp_path):
+def test_the_last_row_is_the_network_input(data, tmp_path):
     words = ("--seed", "4", "--batch_size", "3", "--classmix", "--cutmix", "--colorjitter_factor", "0.2")
     args, dataset, surveys, _ = setup.setup_run(small_run(tmp_path / "run", data, *words))
     parts = build.Parts(args, dataset, surveys)
@@ -71,19 +71,19 @@ def test_the_last_row_is_what_the_training_sees(data, tmp_path):
         np.testing.assert_allclose(image, expected[index], atol=0.51)
 
 
-def test_a_row_without_anything_to_show_is_left_out_and_named(data, tmp_path, capsys):
+def test_rows_without_an_augmentation_are_left_out_and_named(data, tmp_path, capsys):
     assert run(data, "--output", tmp_path / "a.png", "--num", 2) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "not shown" in last
     assert last.endswith(": copypaste")
 
 
-def test_the_same_seed_draws_the_same_picture_and_foreign_files_stay(data, tmp_path, capsys):
+def test_the_same_seed_draws_the_same_image_and_foreign_files_stay(data, tmp_path, capsys):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     assert run(data, "--output", first, "--seed", 1, "--num", 2) == 0
     assert run(data, "--output", second, "--seed", 1, "--num", 2) == 0
     assert first.read_bytes() == second.read_bytes()
-    assert run(data, "--output", first, "--seed", 2, "--num", 2) == 0, "a picture of ours may be drawn anew"
+    assert run(data, "--output", first, "--seed", 2, "--num", 2) == 0, "an image of this program may be replaced"
     assert first.read_bytes() != second.read_bytes()
     with Image.open(first) as picture:
         assert picture.width == 1920
