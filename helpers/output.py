@@ -181,8 +181,8 @@ def write_text(path: Path | str, text: str) -> None:
 def replacing_folders(*folders: Path, record: Record | None = None) -> Generator[list[Path], None, None]:
     """Temporary folders, which replace `folders` in this order when the block ends without an error.
 
-    What only an old folder has is moved into the new one, except what its `record` lists. Where a folder is a link, its
-    target is replaced.
+    Other files of an old folder are moved into the new one, except those that its `record` lists. Where a folder is a link,
+    its target is replaced.
     """
     targets = [Path(folder).resolve() for folder in folders]
     for target in targets:

@@ -47,7 +47,7 @@ def average(
 
 
 def training_parts(stored: argparse.Namespace, data: Dataset) -> Parts:
-    """What a run with these options is built of."""
+    """Build the network and training batches of a run with these options."""
     return Parts(stored, data, {split: dataset_statistics(data, split) for split in ("train", "val")})
 
 

@@ -182,7 +182,8 @@ def test_a_vote_of_one_run_is_its_prediction(tmp_path, pair, data):
     assert probabilities.shape == (11, 64, 64)
     assert torch.allclose(probabilities.sum(0), torch.ones(64, 64), atol=1e-5)
     ((classes, _),) = voting.predict([run], [data / "val/0001TP_val000.png"], [1.0])
-    assert (classes == run.predict(image)).mean() > 0.99  # softmax, then upsampling: not the same as upsampling the logits
+    # Not equal: softmax and then upsampling is not upsampling of the logits.
+    assert (classes == run.predict(image)).mean() > 0.99
 
 
 def test_runs_with_the_same_holdout_are_scored_on_it(tmp_path, pair, data):

@@ -28,7 +28,7 @@ _NUM_SHOWN = 4  # new images of each class in the overview
 
 @dataclass(frozen=True)
 class Request:
-    """What to make.
+    """The images to make.
 
     Args:
         classes: train ids of the classes to paste.

@@ -1,4 +1,4 @@
-"""What was pasted, to look at: boxes around objects, and a table of the classes."""
+"""An overview of what was pasted: boxes around objects, and a table of the classes."""
 
 from collections.abc import Collection, Sequence
 

@@ -15,7 +15,7 @@ LEVELS = 50_000
 
 
 class Row(TypedDict):
-    """What is kept of a class: pixels, and their mean confidence; ratios are None where they divide by 0."""
+    """Kept pixels of a class, and their mean confidence; ratios are None where they divide by 0."""
 
     threshold: float
     predicted: int
@@ -65,7 +65,7 @@ def thresholds(counts: np.ndarray, confidence: float, portion: float | None = No
 
 
 def summarize(counts: np.ndarray, lowest: np.ndarray, names: Sequence[str]) -> dict[str, Row]:
-    """What is kept of each class, by its name.
+    """Summarize the kept pixels of each class, by its name.
 
     Args:
         counts: as for `thresholds`.

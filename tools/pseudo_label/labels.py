@@ -27,7 +27,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the number of images, and a summary by class name."""
+    """Number of images written, and a summary by class name."""
 
     num_kept: int
     summary: dict[str, confidence.Row]
