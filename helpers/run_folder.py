@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import shlex
 import subprocess
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
+from helpers.output import write_text
 
 # Column of log_epoch.csv -> key of the history in a checkpoint. The first five are the tutorial's.
 COLUMNS = {
@@ -136,17 +136,6 @@ def read_about(path):
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise InputError(f"{path} is damaged ({reason}); restore it, or remove it and type every option of the run")
-
-
-def write_text(path, text):
-    """Write a small file atomically: a temporary file in its folder, then renamed."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_options(path, options, circumstances):

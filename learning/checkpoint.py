@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from helpers.errors import InputError
+from helpers.output import writing
 
 # The tutorial's checkpoints hold its scores as numpy scalars; these types, and no others, may be built while reading.
 # numpy 1 wrote its scalars under another module name.
@@ -32,21 +33,18 @@ def save(state, path, previous=None):
         InputError: the disk is full or the folder cannot be written; what was there before still is.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     state = _on_cpu(state)
     state["checksum"] = checksum(state)
     try:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            _keep(path, Path(previous))
-        os.replace(temporary, path)
+        with writing(path) as fresh:
+            with open(fresh, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                _keep(path, Path(previous))
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise InputError(f"cannot write {path}: {error}; make room or name another --save_path") from error
 
 
@@ -98,13 +96,11 @@ def _flush_folder(folder):
 
 def _keep(path, previous):
     """Give a file a second name, in place of the file that has it, so that at no moment either name is without a file."""
-    link = previous.with_name(previous.name + ".tmp")
-    link.unlink(missing_ok=True)
-    try:
-        os.link(path, link)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, link)
-    os.replace(link, previous)
+    with writing(previous) as link:
+        try:
+            os.link(path, link)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, link)
 
 
 def load(path):

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
 from helpers.images import colorize, overlay, read_image, read_instances, read_label
+from helpers.output import refuse_unwritable, writing
 from helpers.parsing import Parser
 from learning.data.datasets import DATASETS, open_dataset
 from learning.data.datasets.statistics import dataset_statistics
@@ -63,14 +64,18 @@ def main(argv=None):
     splits = [name for name, samples in dataset.splits.items() if samples[0].label]
     if not splits:
         raise InputError(f"{dataset.root} has no labels to explore")
-    _make_folder(output)
+    refuse_unwritable(output, "--output", is_folder=True)
     counts = {split: count(dataset, split) for split in splits}
     for split in splits:
         print(table(dataset.labels, split, counts[split]), end="\n\n")
     try:
-        write_csv(output / "classes.csv", dataset.labels, counts)
-        distribution(dataset.labels, counts).savefig(output / "class_distribution.png")
-        sample_sheet(dataset, splits).savefig(output / "samples.png")
+        output.mkdir(parents=True, exist_ok=True)
+        with writing(output / "classes.csv") as fresh:
+            write_csv(fresh, dataset.labels, counts)
+        with writing(output / "class_distribution.png") as fresh:
+            distribution(dataset.labels, counts).savefig(fresh)
+        with writing(output / "samples.png") as fresh:
+            sample_sheet(dataset, splits).savefig(fresh)
     except OSError as error:
         raise InputError(f"cannot write to {output}: {error}; name another folder with --output") from None
     print(f"class_distribution.png, samples.png and classes.csv are in {output}")
@@ -84,15 +89,6 @@ def _parse(argv):
     parser.add_argument("--dataset_path", help="folder of the data (default: ./ and the name)")
     parser.add_argument("--output", help="folder for the results (default: the folder explore in --dataset_path)")
     return parser.parse_args(argv)
-
-
-def _make_folder(output):
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {output}: {error}; name another one with --output") from None
-    if not os.access(output, os.W_OK):
-        raise InputError(f"{output} cannot be written to; name another folder with --output")
 
 
 def count(dataset, split):

@@ -1,12 +1,11 @@
 """MiniCity's layout on disk, and how a data set gets there: whole or not at all."""
 
 import shlex
-import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.errors import InputError
+from helpers.output import refuse_unwritable, temporary
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE, LABEL_IDS, INSTANCE_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
@@ -19,8 +18,7 @@ def refuse_existing(output):
         InputError: it is a file, or already holds one of the data set's folders.
     """
     output = Path(output)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; name a folder with --output")
+    refuse_unwritable(output, "--output", is_folder=True)
     for name in (IMAGES, LABELS):
         if (output / name).exists():
             raise InputError(
@@ -44,21 +42,19 @@ def new_data_set(output):
     output = Path(output)
     refuse_existing(output)
     is_new = not output.exists()
-    partial = None
     try:
         output.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=output))
-        yield partial
-        refuse_existing(output)
-        for name in (LABELS, IMAGES):  # images last: without them there is no data set
-            (partial / name).rename(output / name)
+        with temporary(output / IMAGES) as partial:
+            partial.mkdir()
+            yield partial
+            refuse_existing(output)
+            for name in (LABELS, IMAGES):  # images last: without them there is no data set
+                (partial / name).rename(output / name)
     except OSError as error:
         raise InputError(
             f"cannot build the data set in {output}: {error}; make room there, or name another --output"
         ) from None
     finally:
-        if partial:
-            shutil.rmtree(partial, ignore_errors=True)
         if is_new and output.is_dir() and not any(output.iterdir()):
             output.rmdir()
 

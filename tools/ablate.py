@@ -25,9 +25,11 @@ import numpy as np
 
 import options
 from helpers.errors import InputError, exit_status
+from helpers.output import Record, claim_folder, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import duration, write_text
+from helpers.run_folder import duration
 
+_RECORD = Record("tools.ablate", "ablation.json", unsigned=True)
 ROOT = Path(__file__).resolve().parent.parent
 _OWN = ("--base", "--vary", "--seeds", "--jobs", "--save_path", "--help", "-h")
 _REFUSED = ("save_path", "seed", "resume", "predict", "dry_run", "replay", "weights")
@@ -177,10 +179,9 @@ def read_marker(folder, base):
     Raises:
         InputError: the folder holds something else, or the variants of another base.
     """
-    marker = folder / "ablation.json"
+    marker = folder / _RECORD.name
+    claim_folder(folder, "--save_path", _RECORD, None)
     if not marker.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} is no folder of tools.ablate; name a new one with --save_path")
         return {}
     try:
         stored = json.loads(marker.read_text())
@@ -342,7 +343,8 @@ def report(folder, variants, meant, results):
         "interval is Student's t over differences paired by seed; time is that of training and validation against the base's."
     )
     write_text(folder / "ablation.md", f"Base: `{base}`\n\n{head}" + "\n".join(rows) + f"\n\n{note}\n")
-    write_text(folder / "ablation.json", json.dumps({"base": base, "variants": numbers}, indent=1, allow_nan=False))
+    found = {"made by": _RECORD.program, "base": base, "variants": numbers}
+    write_text(folder / _RECORD.name, json.dumps(found, indent=1, allow_nan=False))
     if drawn:
         draw(drawn, folder / "ablation.png")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import InputError, exit_status
+from helpers.output import Signature, claim_file, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import write_text
 from helpers.scoring import bootstrap, scores
 from learning.data.datasets import DATASETS
 from learning.data.datasets.splits import recording, remarks
@@ -24,6 +24,7 @@ from tools.runs import DEFAULTS
 
 _PROGRAM = "python -m tools.compare"
 _FILES = ("comparison.txt", "curves.png", "class_iou.png")
+_SIGNATURE = Signature(_PROGRAM, f"{_PROGRAM}\n\n".encode())  # in the first of these files, which stands for all
 
 
 def main(argv=None):
@@ -37,7 +38,9 @@ def main(argv=None):
     names = label_runs([run.path for run in runs])
     output = Path(args.output) if args.output else None
     if output:
-        _refuse_foreign(output, args.force)
+        is_ours = _SIGNATURE.is_in(output / _FILES[0])
+        for name in _FILES:
+            claim_file(output / name, "--output", _SIGNATURE, args.force or is_ours, in_new_folder=True)
     stored = [viewing.read_about(run)[0] for run in runs]
     histories = [viewing.read_history(run) for run in runs]
 
@@ -213,21 +216,6 @@ def verdict(difference):
     sure = low > 0 or high < 0
     words = "more than chance" if sure else "no difference" if value == low == high == 0 else "could be chance"
     return f"{100 * value:+.1f} points, 95 % interval [{100 * low:.1f}, {100 * high:.1f}]: {words}"
-
-
-def _refuse_foreign(output, force):
-    """Check that nothing of somebody else would be replaced: comparison.txt begins with this program's name.
-
-    Raises:
-        InputError: names the file.
-    """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file; name a folder")
-    there = [output / name for name in _FILES if (output / name).exists()]
-    mark = output / _FILES[0]
-    own = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(f"{_PROGRAM}\n")
-    if there and not own and not force:
-        raise InputError(f"{there[0]} was not made by {_PROGRAM}; name another --output, or add --force")
 
 
 def _write(output, text, names, histories, counts):

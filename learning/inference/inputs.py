@@ -1,7 +1,6 @@
 """The user's own pictures: found by files, folders and patterns, named so that no result takes the place of another."""
 
 import glob
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from pathlib import Path
 
 from helpers.errors import InputError
 from helpers.images import read_picture_size
+from helpers.output import Record
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-RECORD = "predictions.json"  # in a folder of results: which files in it are ours, and the picture each was made from
+RECORD = Record("baseline.py --predict --input", "predictions.json")  # also says from which image each file was made
 ENDS = (
     ".png",
     "_color.png",
@@ -73,7 +73,7 @@ def _inside(folder):
     found, ours = [], set()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        ours |= {Path(place, name) for name in read_record(Path(place)) or ()}
+        ours |= {Path(place, name) for name in RECORD.files(Path(place)) or ()}
         found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
     return sorted(path for path in found if path not in ours)
 
@@ -118,47 +118,12 @@ def _clashes(names):
     return {index for index, of_name in enumerate(files) if any(counts[file] > 1 for file in of_name)}
 
 
-def claim(folder, files, force):
-    """Check that files may be written into a folder, before anything is computed.
+def record_results(folder, files):
+    """Make a folder of results, and list further files in its `RECORD`. Call it before they are written.
 
     Args:
-        folder: Path; it need not exist.
-        files: dict: name of a file -> Path of the picture that it is made from.
-        force: whether files that are not ours may be replaced; a picture that is predicted never is.
-
-    Raises:
-        InputError: `folder` is a file, or one of the files is there and is not in the folder's `RECORD`.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder} is a file; name a folder")
-    ours = read_record(folder)
-    ours = set() if ours is None else {RECORD, *ours}
-    pictures = {path.resolve() for path in files.values()}
-    for name in [*files, RECORD]:
-        path = folder / name
-        if path.resolve() in pictures:
-            raise InputError(f"{path} is one of the pictures, and its result would replace it; name another --output")
-        if path.exists() and name not in ours and not force:
-            raise InputError(f"{path} was not made by this program; name another --output, or replace it with --force")
-
-
-def read_record(folder):
-    """dict: name of each file of ours in a folder -> the picture that it was made from; None where there is no record."""
-    try:
-        record = json.loads((folder / RECORD).read_text())["files"]
-        return record if isinstance(record, dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_record(folder, files):
-    """Make a folder of results, and note in it which files there are ours: those of before, and these.
-
-    Arguments as for `claim`. It is written first, so that after a kill the rest can be made in the same place.
+        files: dict: name of a file -> Path of the image that it is made from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = (read_record(folder) or {}) | {name: str(path.absolute()) for name, path in files.items()}
-    about = {"made by": "baseline.py --predict --input", "files": record}
-    temporary = folder / f".{RECORD}.tmp"
-    temporary.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(temporary, folder / RECORD)
+    known = RECORD.read(folder).get("files", {})
+    RECORD.write(folder, known | {name: str(path.absolute()) for name, path in files.items()})

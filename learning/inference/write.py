@@ -1,9 +1,9 @@
 """Write predictions as label ids, in color and over the image, while the next ones are computed."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 from helpers.images import colorize, overlay, read_image, write_png
+from helpers.output import writing
 from learning.inference.inputs import result_files
 
 _WAITING = 2**24  # pixels of predictions that may wait to be written while the next ones are computed
@@ -48,9 +48,8 @@ def write_picture_predictions(predictions, labels, folder):
 
 
 def _write_whole(path, pixels, compress_level):
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_png(temporary, pixels, compress_level)
-    os.replace(temporary, path)
+    with writing(path) as fresh:
+        write_png(fresh, pixels, compress_level)
 
 
 def _in_threads(write, predictions, report):

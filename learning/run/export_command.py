@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from helpers.errors import InputError
 from helpers.images import read_picture
+from helpers.output import writing
 from learning.data.augmentation import transforms
 from learning.inference.export import Standalone, export
 from learning.inference.predict import image_scores, to_classes, upsample_logits
@@ -36,8 +36,7 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
     model = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
     expected = _expected_classes(model, pixels, data)
     standalone = Standalone(model, data.test_size, data.loader.mean, data.loader.std).eval()
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with writing(path) as partial:
         agreement = float((export(standalone, partial)(pixels) == expected).mean())
         if agreement < LEAST_AGREEMENT:
             raise InputError(
@@ -45,9 +44,6 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
                 f"the pixels, and {100 * LEAST_AGREEMENT:g} % are required; name a file of the other format, or another image "
                 "with --input"
             )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     height, width = data.test_size
     size = path.stat().st_size / 1e6
     print(

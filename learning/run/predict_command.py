@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import shlex
 import shutil
 import time
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from helpers import probabilities, run_folder
 from helpers.errors import InputError
-from helpers.output import replacing_folders
+from helpers.output import replacing_folders, set_aside
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.datasets.base import Sample
@@ -156,10 +154,7 @@ def predict_split(
 def set_scores_aside(folder: Path) -> None:
     """Rename probabilities of an earlier prediction: beside new results they would pass for theirs."""
     if folder.is_dir():
-        names = (folder.with_name(f"earlier_{number}_{folder.name}") for number in itertools.count(1))
-        name = next(path for path in names if not path.exists())
-        os.replace(folder, name)
-        print(f"{folder} holds probabilities of an earlier prediction: it is {name} now")
+        print(f"{folder} holds probabilities of an earlier prediction: it is {set_aside(folder)} now")
 
 
 def predict_pictures(
@@ -176,7 +171,7 @@ def predict_pictures(
     factor = math.sqrt(math.prod(data.test_size) / math.prod(dataset.spec.SIZE)) if options.tile else None
     sizes = [seen_size(picture.size, data.test_size, factor) for picture in pictures]
     check_disk(options.save_scores, sizes, len(dataset.labels.classes), output)
-    inputs.write_record(output, result_files(pictures, options.save_scores))
+    inputs.record_results(output, result_files(pictures, options.save_scores))
     batches = PictureBatches(pictures, sizes, 1 if options.tile else data.batch_size, data.loader)
     arguments, description = inference_settings(options, compute, data.batch_size)
     began = time.monotonic()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers import probabilities
 from helpers.errors import InputError
+from helpers.output import claim_file, claim_files
 from helpers.run_folder import RunFolder
 from learning.inference import inputs
 from learning.inference.inputs import Picture
@@ -26,7 +27,8 @@ def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[Picture,
     if options.export:
         check_export_file(Path(options.export), options.force)
     elif options.input:
-        inputs.claim(output_folder(options, folder), result_files(pictures, options.save_scores), options.force)
+        files = result_files(pictures, options.save_scores)
+        claim_files(output_folder(options, folder), files, "--output", inputs.RECORD, options.force)
     return pictures
 
 
@@ -52,12 +54,7 @@ def check_export_file(path: Path, force: bool) -> None:
     Raises:
         InputError: no such folder, an existing file or folder, an unknown format, a package that is missing.
     """
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--export {path}: there is no folder {path.absolute().parent}")
-    if path.is_dir():
-        raise InputError(f"--export {path} is a folder; name a file")
-    if path.exists() and not force:
-        raise InputError(f"--export {path} exists; name another file, or add --force to replace it")
+    claim_file(path, "--export", None, force)
     if path.suffix not in FORMATS:
         raise InputError(f"--export {path}: expected a name that ends with {' or '.join(FORMATS)}")
     missing = [name for name in FORMATS[path.suffix] if importlib.util.find_spec(name) is None]

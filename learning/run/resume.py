@@ -11,6 +11,7 @@ from pathlib import Path
 import options
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.output import writing
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.run import command_line
@@ -157,9 +158,8 @@ def _restore_best(path: Path, folder: RunFolder, state: RunState, length: RunLen
         return None
     if best.resolve() != folder.best.resolve() and distributed.is_main():
         folder.create()
-        temporary = folder.best.with_name(folder.best.name + ".tmp")
-        shutil.copyfile(best, temporary)
-        os.replace(temporary, folder.best)
+        with writing(folder.best) as fresh:
+            shutil.copyfile(best, fresh)
     # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
     miou = weights.get("miou", state.best_miou)
     return state.best_miou if miou is None or math.isnan(miou) else miou

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError
+from helpers.output import refuse_marked, refuse_unwritable
 from helpers.run_folder import RunFolder, read_about
 from learning.data import class_weights
 from learning.data.datasets import add_training_images, open_dataset, without_files
@@ -149,9 +150,8 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
         raise InputError(f"--pretrained {run.pretrained}: there is no such file")
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"--save_path {folder.path} is a file; name a folder")
-    parent = next(each for each in (folder.path, *folder.path.absolute().parents) if each.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) and not run.dry_run:
-        raise InputError(f"--save_path {folder.path}: {parent} cannot be written to; name another folder")
+    if not run.dry_run:
+        refuse_unwritable(folder.path, "--save_path", is_folder=True)
     if run.predict and not run.weights and not folder.best.exists():
         raise InputError(
             f"there are no weights {folder.best} to predict with; train first, or name a file with --weights"
@@ -163,9 +163,8 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
             advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{folder.path} holds another run; {advice}")
     only_predicts = run.predict and (continues or not run.weights)
-    tool = None if run.dry_run or only_predicts else read_about(folder.options).get("made by")
-    if tool:
-        raise InputError(f"{folder.path} was made by {tool}, whose files would be replaced; name another --save_path")
+    if not (run.dry_run or only_predicts):
+        refuse_marked(folder.path, read_about(folder.options).get("made by"), "--save_path")
 
 
 def fill_defaults(parsed: Options, dataset: Dataset) -> Options:

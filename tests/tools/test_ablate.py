@@ -132,7 +132,7 @@ def test_other_folders_are_left_alone(stand_ins, capsys):
     other.mkdir()
     (other / "mine.txt").write_text("mine")
     assert run("--base", "--epochs", 2, "--save_path", other) == 2
-    assert "is no folder of tools.ablate" in capsys.readouterr().err
+    assert "was not made by tools.ablate" in capsys.readouterr().err
     folder = stand_ins / "ablation"
     assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 0
     assert run("--base", "--epochs", 3, "--seeds", 1, "--save_path", folder) == 2

@@ -516,6 +516,6 @@ def test_a_foreign_file_is_not_overwritten(camvid, tmp_path, capsys, content):
 
 def test_a_report_without_folder(camvid, tmp_path, capsys):
     assert run(camvid, "--output", tmp_path / "no/such/report.json") == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
     assert run(camvid, "--output", tmp_path) == 2
     assert "is a folder" in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_large_images_are_small_in_the_page_and_whole_beside_it(tmp_path):
     assert {decode(uri).size for found in embedded(html, "pictures") for uri in found.values()} == {(70, 42)}
     beside = folder / "gallery_val_full"
     name = dataset.split("val")[0].name
-    kinds = ("errors.png", "input.jpg", "learning.run.predict_command.png", "truth.png")
+    kinds = ("errors.png", "input.jpg", "prediction.png", "truth.png")
     assert {Image.open(beside / f"{name}_{kind}").size for kind in kinds} == {(100, 60)}
     assert all(image["full"] for image in embedded(html, "data")["images"])
 

@@ -1,4 +1,4 @@
-"""The picture of what each augmentation does."""
+"""The image of what each augmentation does."""
 
 from itertools import starmap
 
@@ -14,7 +14,8 @@ from helpers.errors import exit_status
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import build, setup
-from tools import samples
+from tools.samples import __main__ as program
+from tools.samples import rows as samples
 
 ALL = ["as in the files", "crop and scale", *samples.ROWS, "as the options say"]
 
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
 
 def run(data, *words):
     words = ["--dataset", "camvid", "--dataset_path", data, *SMALL, *words]
-    return exit_status("tools.samples", samples.main, list(map(str, words)))
+    return exit_status("tools.samples", program.main, list(map(str, words)))
 
 
 def rows_of(data, *words, num=3):
@@ -48,7 +49,7 @@ def test_each_row_shows_its_augmentation_alone(data):
     assert all(len(row) == 3 for row in rows.values())
     assert changed(rows, "color") == 0
     assert any((one[0] != plain[0]).any() for one, plain in zip(rows["color"], rows["crop and scale"], strict=True))
-    for (image, label), (plain, plain_label) in zip(rows["mirror images"], rows["crop and scale"], strict=True):
+    for (image, label), (plain, plain_label) in zip(rows["flip"], rows["crop and scale"], strict=True):
         assert any((image == either).all() for either in (plain, plain[:, ::-1]))
         assert any((label == either).all() for either in (plain_label, plain_label[:, ::-1]))
     for name in ("copypaste", "copyblob", "classmix", "cutmix"):
@@ -57,7 +58,7 @@ def test_each_row_shows_its_augmentation_alone(data):
         assert (image.shape, label.shape) == ((64, 64, 3), (64, 64))
 
 
-def test_the_last_row_is_what_the_training_sees(data, tmp_path):
+def test_the_last_row_is_the_network_input(data, tmp_path):
     words = ("--seed", "4", "--batch_size", "3", "--classmix", "--cutmix", "--colorjitter_factor", "0.2")
     args, dataset, surveys, _ = setup.setup_run(small_run(tmp_path / "run", data, *words))
     parts = build.Parts(args, dataset, surveys)
@@ -70,19 +71,19 @@ def test_the_last_row_is_what_the_training_sees(data, tmp_path):
         np.testing.assert_allclose(image, expected[index], atol=0.51)
 
 
-def test_a_row_without_anything_to_show_is_left_out_and_named(data, tmp_path, capsys):
+def test_rows_without_an_augmentation_are_left_out_and_named(data, tmp_path, capsys):
     assert run(data, "--output", tmp_path / "a.png", "--num", 2) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "not shown" in last
     assert last.endswith(": copypaste")
 
 
-def test_the_same_seed_draws_the_same_picture_and_foreign_files_stay(data, tmp_path, capsys):
+def test_the_same_seed_draws_the_same_image_and_foreign_files_stay(data, tmp_path, capsys):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     assert run(data, "--output", first, "--seed", 1, "--num", 2) == 0
     assert run(data, "--output", second, "--seed", 1, "--num", 2) == 0
     assert first.read_bytes() == second.read_bytes()
-    assert run(data, "--output", first, "--seed", 2, "--num", 2) == 0, "a picture of ours may be drawn anew"
+    assert run(data, "--output", first, "--seed", 2, "--num", 2) == 0, "an image of this program may be replaced"
     assert first.read_bytes() != second.read_bytes()
     with Image.open(first) as picture:
         assert picture.width == 1920
@@ -96,7 +97,7 @@ def test_the_same_seed_draws_the_same_picture_and_foreign_files_stay(data, tmp_p
     ("words", "expected"),
     [
         (("--num", "1"), ("--num 1", "2 .. 8")),
-        (("--output", "no/such/folder/a.png"), ("--output", "folder that exists")),
+        (("--output", "no/such/folder/a.png"), ("--output", "there is no folder")),
         (("--output", "a.txt"), ("a.txt", ".png")),
         (("--no_such_option",), ("--no_such_option",)),
         (("--copypaste", "Tram"), ("'Tram'", "Sky, Building")),

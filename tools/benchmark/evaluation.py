@@ -9,10 +9,11 @@ import numpy as np
 
 from helpers.images import read_instances, read_label, write_png
 from helpers.labels import CITYSCAPES
+from helpers.output import replacing_folders
 from helpers.scoring import counting, scores
 from learning.data.datasets import open_dataset
 from minicity.layout import IMAGES, LABELS, paths
-from tools.benchmark.material import NUM_SCENES, PATTERN, drawn, link, made_whole
+from tools.benchmark.material import NUM_SCENES, PATTERN, drawn, link
 from tools.benchmark.measure import Goal, interleave, progress, table
 
 NUM_INSTANCES = 60
@@ -95,7 +96,7 @@ def make_pairs(folder, size, num_pairs):
     if not root.is_dir():
         source = drawn(folder, size, num_scenes)
         progress(f"preparing {num_pairs} pairs")
-        with made_whole(root) as path:
+        with replacing_folders(root) as (path,):
             for part in (path / IMAGES / "val", path / LABELS / "val", path / _PREDICTIONS):
                 part.mkdir(parents=True)
             for index, name in enumerate(names):

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+from helpers.output import replacing_folders
 from learning.data.datasets import open_dataset
 from minicity import synthesize
 from minicity.layout import IMAGES, LABELS, paths
@@ -47,7 +48,7 @@ def street(folder, size, num_train, num_val):
     path = Path(folder) / f"street-{size[0]}x{size[1]}-{num_train}-{num_val}"
     if path.is_dir():
         return path
-    with made_whole(path) as new_path:
+    with replacing_folders(path) as (new_path,):
         for split, count in (("train", num_train), ("val", num_val)):
             (new_path / IMAGES / split).mkdir(parents=True)
             (new_path / LABELS / split).mkdir(parents=True)
@@ -56,20 +57,6 @@ def street(folder, size, num_train, num_val):
                 for old, new in zip(here, paths(new_path, split, PATTERN.format(index)), strict=True):
                     link(old, new)
     return path
-
-
-@contextmanager
-def made_whole(path):
-    """A folder that gets its name only when the block has filled it, so that none that was left half made is ever used.
-
-    Yields:
-        Path of the folder under its temporary name.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    yield temporary
-    temporary.rename(path)
 
 
 def link(old, new):

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import exit_status
+from helpers.output import Signature, claim_file, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import write_text
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Finding, search
 from tools.check.comparison import compare
@@ -26,6 +26,7 @@ from tools.check.picture import examine
 
 _LINES = 8  # of each kind, without --all
 _PROGRAM = "python -m tools.check"
+_SIGNATURE = Signature(_PROGRAM, f'"program": "{_PROGRAM}"'.encode())
 
 
 def main(argv=None):
@@ -42,7 +43,7 @@ def main(argv=None):
         options.dataset, DATASETS[options.dataset], options.dataset_path or f"./{options.dataset}"
     )
     if options.output:
-        _refuse_foreign(Path(options.output), options.force)
+        claim_file(Path(options.output), "--output", _SIGNATURE, options.force)
     findings += _missing_splits(dataset)
     start = time.perf_counter()
     pictures = examine_all(dataset)
@@ -179,27 +180,6 @@ def lines(findings, most):
 
 def _count(number, thing):
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def _refuse_foreign(path, force):
-    """Check that `path` may be written: it is new, an earlier report, or `force` is given.
-
-    Raises:
-        InputError: it is a folder, its folder does not exist, or somebody else's file is there.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        problem = "is a folder" if path.is_dir() else "cannot be written: there is no such folder"
-        raise InputError(f"--output {path} {problem}; name a file in an existing folder")
-    if path.exists() and not force and not _is_report(path):
-        raise InputError(f"--output {path} exists and is no report of {_PROGRAM}; name another file, or add --force")
-
-
-def _is_report(path):
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(stored, dict) and stored.get("program") == _PROGRAM
 
 
 def write_report(path, dataset, splits, findings):

@@ -4,19 +4,15 @@ Worst images first, each with a slider between input, truth, prediction and erro
 """
 
 import argparse
-import re
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import exit_status
 from helpers.images import read_label
-from helpers.output import replacing_folders
+from helpers.output import Record, Signature, claim_file, claim_folder, replacing_folders, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import write_text
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all, in_threads
 from learning.data.datasets import DATASETS
@@ -27,7 +23,8 @@ from tools.gallery import page, sections, thumbnails
 from tools.runs import DEFAULTS
 
 _PROGRAM = "python -m tools.gallery"
-_MARK = ".made_by_tools_gallery"  # stands in the folders of pictures that this program makes
+_SIGNATURE = Signature(_PROGRAM, f'<meta name="generator" content="{_PROGRAM}">'.encode())
+_RECORD = Record(_PROGRAM, ".made_by_tools_gallery", unsigned=True)
 _WIDTH = 640
 
 
@@ -43,7 +40,8 @@ def main(argv=None):
     history = viewing.read_history(run)
     output = Path(args.output) if args.output else run.path
     target, folder = output / f"gallery_{args.split}.html", output / f"gallery_{args.split}_full"
-    _refuse_foreign(target, folder, args.force)
+    claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True)
+    claim_folder(folder, "--output", _RECORD, args.force)
     dataset = find_dataset(args, run.path)
     samples = dataset.split(args.split)
     predictions = find_predictions(run.results(args.split), samples)
@@ -80,11 +78,12 @@ def _render(dataset, pairs, args, folder):
     """list of `pictures.render`'s answers for (sample, path of its prediction); files of full size go into `folder`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     width = None if args.embed else args.width
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
-        rendered = in_threads(
-            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, words="pictures"
-        )
-        _place(folder, Path(scratch))
+    with replacing_folders(folder, record=_RECORD) as (fresh,):
+        rendered = in_threads(lambda pair: thumbnails.render(dataset, *pair, width, fresh), pairs, words="pictures")
+        if names := sorted(path.name for path in fresh.iterdir()):
+            _RECORD.write(fresh, names)
+    if not any(folder.iterdir()):
+        folder.rmdir()
     return rendered
 
 
@@ -145,47 +144,6 @@ def _sections(total, confusions, labels, history, stored, circumstances):
     found["Curves"] = sections.curve_section(history)
     found["Options"] = sections.option_section(stored, circumstances, DEFAULTS)
     return [(title, html) for title, html in found.items() if html]
-
-
-def _refuse_foreign(target, folder, force):
-    """Check that nothing of somebody else would be replaced.
-
-    Raises:
-        InputError: names the file or folder.
-    """
-    if target.is_dir() or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"{target if target.is_dir() else folder} is in the way; move it, or name another --output")
-    if force:
-        return
-    if target.exists() and not _is_own(target):
-        raise InputError(f"{target} was not made by {_PROGRAM}; name another --output, or add --force")
-    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
-        raise InputError(f"the folder {folder} was not made by {_PROGRAM}; name another --output, or add --force")
-
-
-def _is_own(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return re.search(rf'<meta name="generator" content="{re.escape(_PROGRAM)}">', file.read(2000)) is not None
-
-
-def _place(folder, made):
-    """Let the pictures in `made`, if any, take the place of those of an earlier gallery; other files in `folder` stay."""
-    for path in _own_pictures(folder):
-        path.unlink()
-    if any(made.iterdir()):
-        with replacing_folders(folder) as (fresh,):
-            for path in made.iterdir():
-                shutil.move(path, fresh / path.name)
-            (fresh / _MARK).write_text("\n".join(sorted(path.name for path in fresh.iterdir())), encoding="utf-8")
-    elif folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _own_pictures(folder):
-    """Files that an earlier gallery wrote into `folder`, its list of them included."""
-    mark = folder / _MARK
-    names = [*mark.read_text(encoding="utf-8").splitlines(), _MARK] if mark.is_file() else []
-    return [folder / Path(name).name for name in names if (folder / Path(name).name).is_file()]
 
 
 if __name__ == "__main__":
