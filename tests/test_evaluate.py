@@ -375,9 +375,8 @@ def test_ctrl_c_while_counting_ends_with_130(city, capsys, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_bar_is_for_terminals(capsys, monkeypatch, terminal):
-    tqdm = pytest.importorskip("tqdm")
     bars = []
-    monkeypatch.setattr(tqdm, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
+    monkeypatch.setattr(counting, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     assert list(counting.with_bar(iter("ab"), 2, "words")) == ["a", "b"]
     assert bars == ([2] if terminal else [])

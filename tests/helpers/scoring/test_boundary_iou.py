@@ -55,5 +55,5 @@ def test_a_shift_costs_more_at_the_contour_than_in_the_area():
 def test_a_band_wider_than_the_image_is_all_of_it():
     labels = np.zeros((3, 5), np.uint8)
     assert boundary_iou.near_contour(labels, 9).all()
-    assert boundary_iou.width((360, 480)) == 12
-    assert boundary_iou.width((2, 2)) == 1
+    assert boundary_iou.band_width((360, 480)) == 12
+    assert boundary_iou.band_width((2, 2)) == 1

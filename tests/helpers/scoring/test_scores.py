@@ -45,7 +45,7 @@ def test_merge_folds_both_axes():
     values[0, 255], values[7, 1], values[255, 1] = 5, 2, 3
     truth_labels, predicted_labels = np.zeros(256, np.uint8), np.ones(256, np.uint8)
     truth_labels[7], predicted_labels[255] = 1, 0
-    assert scores.merge(values, truth_labels, predicted_labels, 2).tolist() == [[5, 3], [0, 2]]
+    assert scores.remap_confusion(values, truth_labels, predicted_labels, 2).tolist() == [[5, 3], [0, 2]]
 
 
 def test_iou_by_hand():
@@ -203,7 +203,7 @@ def test_runs_and_pixels_count_the_same(share):
     truth[noise], instances[noise] = PERSON, generator.choice(np.arange(24000, 24040), noise.sum())
     prediction = np.where(generator.random(truth.shape) < share, generator.integers(0, 34, truth.shape), prediction)
     prediction = prediction.astype(np.uint8)
-    assert (scores._runs(truth, prediction)[2] is None) == (share >= 0.2)
+    assert (scores._encode_runs(truth, prediction)[2] is None) == (share >= 0.2)
 
     confusion = np.zeros((34, 34), np.int64)
     np.add.at(confusion, (truth, prediction), 1)
@@ -252,7 +252,7 @@ def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent, grai
     confusion, matches, truths, predictions = np.zeros((34, 34), np.int64), [], [], []
     for index in range(3):
         truth, instances, prediction = draw(generator, absent, grain)
-        assert (scores._runs(truth, prediction)[2] is None) == (grain == 4)
+        assert (scores._encode_runs(truth, prediction)[2] is None) == (grain == 4)
         confusion += scores.confusion_matrix(truth, prediction, 34)
         matches.append(scores.instance_matches(instances, prediction, CITYSCAPES))
         truths.append(str(tmp_path / f"{index}_gtFine_labelIds.png"))

@@ -45,7 +45,7 @@ def test_boundary_and_interval(scored, capsys):
     assert found["boundary"]["mean"] == pytest.approx(np.mean(values))
     assert 0.3 < found["boundary"]["mean"] < found["scores"]["mean_class_iou"], "a shift costs most at the contours"
     counts = np.array([[list(of.values()) for of in image.values()] for image in found["images"].values()])  # (n, C, 3)
-    mean, _ = bootstrap.interval(*counts.transpose(2, 0, 1), 200)
+    mean, _ = bootstrap.interval(counts.transpose(2, 0, 1), 200)
     assert [found["bootstrap"][name] for name in ("value", "low", "high")] == list(mean)
     assert found["bootstrap"]["value"] == found["scores"]["mean_class_iou"]
     assert f"95 % interval {mean.low:.4f} .. {mean.high:.4f} (200 draws of images)" in screen
