@@ -21,7 +21,7 @@ from helpers.scoring import scores
 _T = TypeVar("_T")
 
 
-class LabelledSample(Protocol):
+class LabeledSample(Protocol):
     """The parts of `learning.data.datasets.base.Sample` that scoring uses."""
 
     @property
@@ -32,7 +32,7 @@ class LabelledSample(Protocol):
     def instances(self) -> Path | None: ...
 
 
-class LabelledDataset(Protocol):
+class LabeledDataset(Protocol):
     """The parts of `learning.data.datasets.base.Dataset` that scoring uses."""
 
     @property
@@ -46,7 +46,7 @@ class LabelledDataset(Protocol):
 
 
 def count_all(
-    samples: Sequence[LabelledSample], predictions: Sequence[Path], dataset: LabelledDataset, with_instances: bool
+    samples: Sequence[LabeledSample], predictions: Sequence[Path], dataset: LabeledDataset, with_instances: bool
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Count every pixel of every image, in threads.
 
@@ -70,10 +70,10 @@ def count_all(
     return [confusion for confusion, _ in counted], np.concatenate(matches) if with_instances else None
 
 
-def in_threads(work: Callable[..., _T], *arguments: Sequence[object], description: str = "evaluating") -> list[_T]:
+def in_threads(work: Callable[..., _T], *arguments: Sequence[object], words: str = "evaluating") -> list[_T]:
     """`map(work, *arguments)` in threads, with a progress bar: decoding and encoding images release the GIL."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(with_bar(threads.map(work, *arguments), len(arguments[0]), description))
+        return list(with_bar(threads.map(work, *arguments), len(arguments[0]), words))
 
 
 def with_bar(results: Iterator[_T], total: int, description: str) -> Iterable[_T]:
@@ -84,7 +84,7 @@ def with_bar(results: Iterator[_T], total: int, description: str) -> Iterable[_T
 
 
 def count_image(
-    sample: LabelledSample, path: Path, dataset: LabelledDataset, with_instances: bool
+    sample: LabeledSample, path: Path, dataset: LabeledDataset, with_instances: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Compare the prediction in `path` with the label of `sample`.
 

@@ -14,13 +14,13 @@ from helpers.images import read_label
 from helpers.labels import LabelTable
 from helpers.probabilities import read_probabilities
 from helpers.scoring import bootstrap, boundary_iou, calibration, scores
-from helpers.scoring.counting import LabelledDataset, LabelledSample, in_threads
+from helpers.scoring.counting import LabeledDataset, LabeledSample, in_threads
 
 Report: TypeAlias = tuple[dict[str, object], list[str]]
 
 
 def boundary_scores(
-    samples: Sequence[LabelledSample], predictions: Sequence[Path], dataset: LabelledDataset, fraction: float
+    samples: Sequence[LabeledSample], predictions: Sequence[Path], dataset: LabeledDataset, fraction: float
 ) -> Report:
     """Boundary IoU of each class and its mean (`helpers.scoring.boundary_iou`).
 
@@ -31,7 +31,7 @@ def boundary_scores(
     names = dataset.labels.names
     decode_prediction = dataset.labels.decoder("ids", "train_ids")[0]
 
-    def count(sample: LabelledSample, path: Path) -> np.ndarray:
+    def count(sample: LabeledSample, path: Path) -> np.ndarray:
         assert sample.label is not None, sample.name
         truth = dataset.decode[read_label(sample.label)]
         height, width = truth.shape
@@ -47,7 +47,7 @@ def boundary_scores(
     return {"fraction": fraction, "class": by_class, "mean": mean}, lines
 
 
-def calibration_error(samples: Sequence[LabelledSample], folder: Path, dataset: LabelledDataset) -> Report:
+def calibration_error(samples: Sequence[LabeledSample], folder: Path, dataset: LabeledDataset) -> Report:
     """Expected calibration error and its bins (`helpers.scoring.calibration`).
 
     Args:
@@ -58,7 +58,7 @@ def calibration_error(samples: Sequence[LabelledSample], folder: Path, dataset: 
     """
     num_classes = len(dataset.labels.classes)
 
-    def count(sample: LabelledSample) -> np.ndarray:
+    def count(sample: LabeledSample) -> np.ndarray:
         assert sample.label is not None, sample.name
         path = folder / f"{sample.name}.npy"
         probabilities = read_probabilities(path)

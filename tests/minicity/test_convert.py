@@ -50,7 +50,7 @@ def download(full_download, tmp_path):
 
 
 def arrange(source, output, *words):
-    return exit_status("python -m minicity.prepare", convert.main, [str(source), "--output", str(output), *words])
+    return exit_status("python -m minicity.convert", convert.main, [str(source), "--output", str(output), *words])
 
 
 def test_split_is_the_published_one():

@@ -8,9 +8,9 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CITYSCAPES
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
-from minicity import synthesize
+from minicity import scenes, synthesize
+from minicity.drawing.scene import draw_scene
 from minicity.layout import new_data_set
-from minicity.scene import draw_scene
 
 SMALL = ("--size", "48", "96", "--num_workers", "1")
 
@@ -156,7 +156,7 @@ def test_stopped_run_leaves_no_half_data_set(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw_scene(*arguments)
 
-    monkeypatch.setattr(synthesize, "draw_scene", stop_at_the_third)
+    monkeypatch.setattr(scenes, "draw_scene", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         synthesize.main(["--output", str(tmp_path / "data"), *SMALL])
     assert not (tmp_path / "data").exists()

@@ -82,7 +82,7 @@ def _render(dataset, pairs, args, folder):
     width = None if args.embed else args.width
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
         rendered = in_threads(
-            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, description="images"
+            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, words="pictures"
         )
         _place(folder, Path(scratch))
     return rendered
