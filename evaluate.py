@@ -4,8 +4,6 @@
 Works on files alone and needs no torch.
 """
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from helpers.errors import InputError, exit_status
 from helpers.labels import LabelTable
 from helpers.parsing import Parser, Switch
 from helpers.run_folder import write_text
-from helpers.scoring import optional_scores, scores
+from helpers.scoring import optional_scores, report, scores
 from helpers.scoring.boundary_iou import FRACTION
 from helpers.scoring.counting import count_all
 from learning.data.datasets import DATASETS, open_as_stored
@@ -74,16 +72,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "split": split,
         "results": str(results),
         "num_images": len(samples),
-        "scores": null_for_nan(found),
+        "scores": found,
         **optional,
         "confusion_matrix": {
             "labels": [row.name for row in dataset.labels.rows],
             "rows_are_truth": confusion.tolist(),
         },
-        "images": image_counts(samples, confusions, dataset.labels),
+        "images": report.image_counts(samples, confusions, dataset.labels),
     }
     output = request.output or results.parent
-    texts = {"results.txt": summary_text(found), "results.json": json_text(parts)}
+    texts = {"results.txt": report.summary_text(found), "results.json": report.json_text(parts)}
     write(output, texts)
     print(f"{len(samples)} {split} images; wrote {' and '.join(str(output / name) for name in texts)}")
 
@@ -236,51 +234,7 @@ def optional_parts(
         reports["bootstrap"] = optional_scores.mean_iou_interval(confusions, dataset.labels, request.bootstrap, blocks)
     for _, lines in reports.values():
         print("", *lines, sep="\n")
-    return {name: null_for_nan(found) for name, (found, _) in reports.items()}
-
-
-def image_counts(
-    samples: Sequence[Sample], confusions: Sequence[np.ndarray], table: LabelTable
-) -> dict[str, dict[str, dict[str, int]]]:
-    """TP, FP and FN pixels by image and class name: enough to compute the class IoU of any subset of the images."""
-    counts = np.stack(scores.class_counts(confusions, table), -1).tolist()  # (N, C, 3)
-    return {
-        sample.name: {
-            name: {"tp": tp, "fp": fp, "fn": fn} for name, (tp, fp, fn) in zip(table.names, of_image, strict=True)
-        }
-        for sample, of_image in zip(samples, counts, strict=True)
-    }
-
-
-def summary_text(found: scores.Scores) -> str:
-    """The text of results.txt, in full precision; the first five lines are those of the VIPriors challenge kit."""
-    lines = {
-        "IoU Class": found["mean_class_iou"],
-        "iIoU Class": found["mean_class_niou"],
-        "IoU Category": found["mean_category_iou"],
-        "iIoU Category": found["mean_category_niou"],
-        "Accuracy": found["accuracy"],
-        "Accuracy Labelled Pixels": found["labelled_accuracy"],
-        "Mean Class Accuracy": found["mean_class_accuracy"],
-    }
-    return "".join(f"{name}: {value!r}\n" for name, value in lines.items())
-
-
-def json_text(parts: Mapping[str, object]) -> str:
-    """A JSON object with one line for each part."""
-    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(part)}" for key, part in parts.items())
-    return "{\n" + lines + "\n}\n"
-
-
-def null_for_nan(value: object) -> object:
-    """The value with None in place of each NaN, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: null_for_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [null_for_nan(part) for part in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+    return {name: found for name, (found, _) in reports.items()}
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:

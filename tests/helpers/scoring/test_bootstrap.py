@@ -1,4 +1,4 @@
-"""Intervals by resampling images: against a slow loop, by hand, and how often they hold the truth."""
+"""Bootstrap intervals: against a slow loop, by hand, and their coverage."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from helpers.scoring import bootstrap, scores
 
 
 def counts(seed, num_images=12, num_classes=4):
-    """(tp, fp, fn) of a run on drawn images; the last class occurs in one image only."""
+    """(tp, fp, fn) of a run on random images; the last class occurs in one image only."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(1, 50, (3, num_images, num_classes))
     drawn[:, 1:, -1] = 0
@@ -76,14 +76,14 @@ def test_a_class_without_pixels_has_no_interval_and_does_not_count():
     assert np.isnan([part[-1] for part in classes]).all()
 
 
-def test_the_seed_decides_and_memory_does_not(monkeypatch):
+def test_intervals_depend_on_the_seed_but_not_on_the_chunk_size(monkeypatch):
     first = bootstrap.interval(counts(1), seed=1)[0]
-    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1000)  # many small parts instead of one
+    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 1000)  # many small chunks instead of one
     assert bootstrap.interval(counts(1), seed=1)[0] == first
     assert bootstrap.interval(counts(1), seed=2)[0] != first
 
 
-def test_blocks_are_drawn_whole():
+def test_blocks_are_resampled_as_a_whole():
     blocks = np.array([7, 7, 9, 9, 9])
     times = np.concatenate(list(bootstrap.draws(5, 50, 0, blocks)))
     assert (times[:, 0] == times[:, 1]).all()
@@ -91,18 +91,19 @@ def test_blocks_are_drawn_whole():
     assert set(map(tuple, times[:, [0, 2]].tolist())) == {(2, 0), (1, 1), (0, 2)}
 
 
-@pytest.mark.parametrize(("blocks", "words"), [(None, "2 images to draw from, got 1"), ([3], "2 recordings")])
-def test_one_image_has_no_interval(blocks, words):
-    with pytest.raises(InputError, match=words):
+@pytest.mark.parametrize(("blocks", "message"), [(None, "2 images to draw from, got 1"), ([3], "2 recordings")])
+def test_one_image_has_no_interval(blocks, message):
+    with pytest.raises(InputError, match=message):
         bootstrap.interval(([[1]], [[1]], [[1]]), blocks=blocks)
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
-    """Coverage: 200 sets of 40 images drawn from one source whose IoU is known; 95 % intervals hold it in 88 to 99 % of sets."""
-    rng, held = np.random.default_rng(0), 0
+def test_coverage_is_near_the_nominal_level():
+    """Coverage: 200 sets of 40 images drawn from one source with a known IoU; 95 % intervals contain it in 88 to 99 % of sets."""
+    rng = np.random.default_rng(0)
+    num_covered = 0
     for trial in range(200):
         quality = rng.beta(4, 2, (40, 3))  # of each image and class: mean 2/3
         tp = rng.binomial(1000, quality)
         low, high = bootstrap.interval((tp, np.zeros_like(tp), 1000 - tp), num_resamples=300, seed=trial)[0][1:]
-        held += low <= 2 / 3 <= high
-    assert 176 <= held <= 198
+        num_covered += low <= 2 / 3 <= high
+    assert 176 <= num_covered <= 198
