@@ -15,6 +15,12 @@ from minicity.layout import new_data_set
 SMALL = ("--size", "48", "96", "--num_workers", "1")
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """150 drawn training scenes: (image, labels, instances)."""
+    return [draw_scene(0, "train", index, (64, 128)) for index in range(150)]
+
+
 def contents(folder):
     """Relative path -> bytes of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -45,11 +51,10 @@ def test_sizes_types_and_ranges(size):
         assert labels.max() < len(CITYSCAPES.rows)
 
 
-def test_instances_agree_with_labels():
+def test_instances_agree_with_labels(drawn):
     with_instances = [row.id for row in CITYSCAPES.rows if row.has_instances]
     groups = 0
-    for index in range(40):
-        _, labels, instances = draw_scene(0, "train", index, (64, 128))
+    for _, labels, instances in drawn[:40]:
         single = instances >= 1000
         np.testing.assert_array_equal(instances[single] // 1000, labels[single])
         np.testing.assert_array_equal(instances[~single], labels[~single])
@@ -58,8 +63,8 @@ def test_instances_agree_with_labels():
     assert groups > 0  # crowds and racks of bicycles hold the bare label id
 
 
-def test_all_classes_and_void_occur_in_the_order_of_frequency_in_real_streets():
-    pixels = sum(np.bincount(draw_scene(0, "train", i, (64, 128))[1].ravel(), minlength=34) for i in range(150))
+def test_all_classes_and_void_occur_in_the_order_of_frequency_in_real_streets(drawn):
+    pixels = sum(np.bincount(labels.ravel(), minlength=34) for _, labels, _ in drawn)
     share = {row.name: pixels[row.id] / pixels.sum() for row in CITYSCAPES.rows}
     assert all(share[name] > 0 for name in CITYSCAPES.names)
     assert share["road"] > share["building"] > share["car"] > share["person"] > share["rider"]
@@ -68,10 +73,9 @@ def test_all_classes_and_void_occur_in_the_order_of_frequency_in_real_streets():
     assert all(share[name] > 0 for name in ("unlabeled", "ego vehicle", "out of roi", "static"))
 
 
-def test_a_class_is_not_one_color():
+def test_a_class_is_not_one_color(drawn):
     means = {"car": [], "building": []}
-    for index in range(20):
-        image, labels, _ = draw_scene(0, "train", index, (64, 128))
+    for image, labels, _ in drawn[:20]:
         for name, found in means.items():
             mask = labels == next(row.id for row in CITYSCAPES.rows if row.name == name)
             if mask.sum() > 50:
