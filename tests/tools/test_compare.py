@@ -135,7 +135,7 @@ def test_blocks_draw_whole_recordings(made, capsys):
         path.rename(path.with_name(path.name.replace("0006R0_", "0001TP_1")))
     capsys.readouterr()
     assert run("A", "B", "--blocks") == 2
-    assert "at least 2 recordings to draw from, here is 1" in capsys.readouterr().err
+    assert "at least 2 recordings to draw from, got 1" in capsys.readouterr().err
 
 
 def test_predictions_are_counted_and_results_json_only_where_they_are_gone(made, capsys):

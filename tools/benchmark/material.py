@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from helpers.output import replacing_folders
 from learning.data.datasets import open_dataset
-from minicity import synthesize
 from minicity.layout import IMAGES, LABELS, paths
+from minicity.scenes import write_scenes
 from tools.benchmark.measure import num_cores, progress
 
 NUM_SCENES = 16  # different ones that are drawn; larger data sets show them again under other names
@@ -30,10 +30,7 @@ def drawn(folder, size, num_scenes):
     if not (path / IMAGES).is_dir():
         progress(f"drawing {num_scenes} scenes of {size[0]}x{size[1]}")
         workers = 1 if num_scenes * size[0] * size[1] < 1 << 22 else min(num_cores(), num_scenes)
-        words = ["--output", path, "--num_train", num_scenes, "--num_val", 1, "--num_test", 0]
-        words += ["--size", *size, "--num_workers", workers]
-        with redirect_stdout(None):
-            synthesize.main([str(word) for word in words])
+        write_scenes(path, 0, size, {"train": num_scenes, "val": 1}, workers)
     return path
 
 

@@ -21,7 +21,7 @@ BLOB_RULES = {"sidewalk": ("wall", "fence"), "road": ("bus", "train")}  # class 
 IMAGES = "*_leftImg8bit.png"
 HINT = (
     "`python -m minicity.synthesize` draws one to start with; "
-    "`python -m minicity.prepare CITYSCAPES_DIR` arranges the real one; --dataset_path names another folder"
+    "`python -m minicity.convert CITYSCAPES_DIR` arranges the real one; --dataset_path names another folder"
 )
 
 _IMAGE = "_leftImg8bit"

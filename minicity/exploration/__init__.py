@@ -1,0 +1,1 @@
+"""Explore a data set before training: class frequencies and samples."""
