@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +50,7 @@ class ChildProcesses:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[ChildProcesses]:
+def stopped_by_signals() -> Generator[ChildProcesses, None, None]:
     """Child processes that Ctrl-C and SIGTERM stop before this program ends."""
     processes = ChildProcesses()
     is_main = threading.current_thread() is threading.main_thread()
