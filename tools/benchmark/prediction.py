@@ -1,5 +1,6 @@
 """Prediction: images per second at a single scale and with --mst, ours and the tutorial's, with the same weights."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -121,15 +122,20 @@ def time_kind(
         peak = peak_gib(parts.device, occupied)
     taken = interleave({f"{kind.name}, ours": ours, f"{kind.name}, tutorial": theirs}, repeats, deadline)
     our_seconds, their_seconds = taken.values()
-    equal = [
-        (classes == other).mean()
-        for classes, other in zip(ours.result, theirs.result, strict=True)
-        if classes.shape == other.shape
-    ]
     return {
         "images_per_second": number / median(our_seconds),
         "tutorial_images_per_second": number / median(their_seconds),
         "over_tutorial": median(b / a for a, b in zip(our_seconds, their_seconds, strict=True)),
         "peak_gib": peak,
-        "same_pixels": float(sum(equal) / len(equal)) if equal else 0.0,
+        "same_pixels": equal_share(ours.result, theirs.result),
     }
+
+
+def equal_share(predictions: Iterable[np.ndarray], others: Iterable[np.ndarray]) -> float:
+    """Mean share of equal pixels of predictions of the same shape; 0 without any."""
+    equal = [
+        (prediction == other).mean()
+        for prediction, other in zip(predictions, others, strict=True)
+        if prediction.shape == other.shape
+    ]
+    return float(sum(equal) / len(equal)) if equal else 0.0

@@ -51,17 +51,6 @@ def build(
     """
     named = [(f"part-{index}", name, html) for index, (name, html) in enumerate(sections)]
     folder = Path(__file__).parent
-    data = {
-        "scored": total is not None,
-        "classes": labels.names,
-        "columns": [*labels.names, OTHER],
-        "colors": [css_color(row.color) for row in labels.classes],
-        "iou": None if total is None else _null_for_nan(class_iou(total, labels)),
-        "folder": info.folder,
-        "suffixes": SUFFIX,
-        "num_images": info.num_images,
-        "images": entries,
-    }
     anchors = [*((key, name) for key, name, _ in named), ("images", "Images")]
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         generator=escape(info.generator),
@@ -76,9 +65,26 @@ def build(
         ),
         legend="".join(f"<li>{swatch(row)}{link({'class': row.name}, row.name)}</li>" for row in labels.classes)
         + '<li><span class="swatch" style="background:#000"></span>void</li>',
-        data=_script_json(data),
+        data=_script_json(_data(info, entries, total, labels)),
         thumbnails=_script_json([found.uris for found in thumbnails]),
     )
+
+
+def _data(
+    info: PageInfo, entries: Sequence[dict[str, object]], total: np.ndarray | None, labels: LabelTable
+) -> dict[str, object]:
+    """The data of the page's script."""
+    return {
+        "scored": total is not None,
+        "classes": labels.names,
+        "columns": [*labels.names, OTHER],
+        "colors": [css_color(row.color) for row in labels.classes],
+        "iou": None if total is None else _null_for_nan(class_iou(total, labels)),
+        "folder": info.folder,
+        "suffixes": SUFFIX,
+        "num_images": info.num_images,
+        "images": entries,
+    }
 
 
 def unscored_entry(sample: Sample, predicted: Iterable[int], thumbnails: Thumbnails, index: int) -> dict[str, object]:
