@@ -7,9 +7,8 @@ import pytest
 
 from helpers.errors import InputError, exit_status
 from helpers.images import read_size, write_png
-from minicity import synthesize
-from minicity.explore import __main__ as explore
-from minicity.explore import plots
+from minicity import explore, synthesize
+from minicity.exploration import plots
 
 MADE = ["class_distribution.png", "classes.csv", "samples.png"]
 
