@@ -94,7 +94,7 @@ def parse(argv: Sequence[str] | None) -> Request:
     """
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    _, unknown = options.build_parser().parse_known_args(rest)
+    _, unknown = options.parser().parse_known_args(rest)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:

@@ -16,6 +16,7 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.run_folder import RunFolder
 from learning.data.datasets import splits
+from learning.run import command_line
 from tools import runs
 
 PROGRAM = "tools.average"
@@ -73,13 +74,12 @@ def parse(argv: Sequence[str] | None) -> Options:
     return asked
 
 
-def run_options(sources: Sequence[runs.Source], asked: Options) -> argparse.Namespace:
+def run_options(sources: Sequence[runs.Source], asked: Options) -> options.Options:
     """Options of the new run: the first run's, but for the division of the images."""
     argv = ["--device", asked.device, "--num_workers", str(asked.num_workers)]
-    stored, _ = options.parse(argv, sources[0].options)
-    stored.save_path = asked.output
-    stored.train_on, stored.holdout = division(sources)
-    return stored
+    stored, _ = command_line.parse(argv, sources[0].options)
+    train_on, holdout = division(sources)
+    return stored.replaced(save_path=asked.output, train_on=train_on, holdout=holdout)
 
 
 def division(sources: Sequence[runs.Source]) -> tuple[str, str | None]:

@@ -1,10 +1,10 @@
 """Several networks of one architecture become one: the mean of their weights, and running statistics that fit it."""
 
-import argparse
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeGuard
 
 import torch
@@ -13,14 +13,15 @@ from helpers import run_folder
 from learning import checkpoint
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
+from learning.data.loaders import TrainBatches
 from learning.inference.predictor import Predictor
-from learning.run.build import Parts
+from learning.run.build import Run, build_run
+from learning.run.setup import Setup
+from options import Options
 from tools import predictors, runs
 
 
-def average(
-    sources: Sequence[runs.Source], stored: argparse.Namespace, max_batches: int
-) -> tuple[torch.nn.Module, int]:
+def average(sources: Sequence[runs.Source], stored: Options, max_batches: int) -> tuple[torch.nn.Module, int]:
     """The averaged network, on the CPU, and the number of batches that gave its running statistics.
 
     Args:
@@ -31,31 +32,34 @@ def average(
     model.load_state_dict(mean_weights(Predictor(source.weights, "cpu").model.state_dict() for source in sources))
     if not max_batches or not running_norms(model):
         return model, 0
-    parts = training_parts(stored, runs.open_training_data(sources[0]))
-    parts.model.load_state_dict(model.state_dict())
-    bar, _ = run_folder.progress_bar(max_batches * stored.batch_size, "statistics")
+    run = training_run(stored, runs.open_training_data(sources[0]))
+    network = run.network.model
+    network.load_state_dict(model.state_dict())
+    batch_size = stored.training.batch_size
+    bar, _ = run_folder.progress_bar(max_batches * batch_size, "statistics")
 
     def batches() -> Iterator[torch.Tensor]:
-        for images in islice(training_images(parts, max_batches, stored.batch_size), max_batches):
+        for images in islice(training_images(run.train_batches, max_batches, batch_size), max_batches):
             yield images
             bar.update(len(images))
 
-    with bar:
-        num_batches = reestimate_statistics(parts.model, batches(), parts.precision.autocast)
-    model.load_state_dict(parts.model.state_dict())
+    with bar, closing(run):
+        num_batches = reestimate_statistics(network, batches(), run.compute.precision.autocast)
+    model.load_state_dict(network.state_dict())
     return model, num_batches
 
 
-def training_parts(stored: argparse.Namespace, data: Dataset) -> Parts:
+def training_run(stored: Options, data: Dataset) -> Run:
     """Build the network and training batches of a run with these options."""
-    return Parts(stored, data, {split: dataset_statistics(data, split) for split in ("train", "val")})
+    statistics = {split: dataset_statistics(data, split) for split in ("train", "val")}
+    return build_run(Setup(stored, frozenset(), data, statistics, run_folder.RunFolder(Path(stored.run.save_path))))
 
 
-def training_images(parts: Parts, num_batches: int, batch_size: int) -> Iterator[torch.Tensor]:
+def training_images(train_batches: TrainBatches, num_batches: int, batch_size: int) -> Iterator[torch.Tensor]:
     """At least `num_batches` micro-batches of a training, augmented but not mixed, of as many epochs as that takes."""
-    num_epochs = -(-num_batches // len(parts.train_batches))
+    num_epochs = -(-num_batches // len(train_batches))
     for epoch in range(num_epochs):
-        for images, _ in parts.train_batches.epoch(epoch):
+        for images, _ in train_batches.epoch(epoch):
             yield from images.split(batch_size)  # with --accumulate a step passes the network in micro-batches
 
 
@@ -63,7 +67,7 @@ def write_run(
     run: run_folder.RunFolder,
     model: torch.nn.Module,
     sources: Sequence[runs.Source],
-    stored: argparse.Namespace,
+    stored: Options,
     num_batches: int,
     program: str,
 ) -> None:
@@ -71,7 +75,7 @@ def write_run(
     made_of = [predictors.describe(source) for source in sources]
     external = sorted({source.about.get("external weights", "unknown") for source in sources} - {"none"})
     extra = [entry for source in sources for entry in source.about.get("extra data", [])]
-    statistics = f"of {num_batches} batches of {stored.batch_size}" if num_batches else "as they were"
+    statistics = f"of {num_batches} batches of {stored.training.batch_size}" if num_batches else "as they were"
     about = {
         "made by": program,
         "average of": made_of,
@@ -81,9 +85,9 @@ def write_run(
         "commit": run_folder.source_commit(),
     }
     run.create()
-    state = {"model_state_dict": model.state_dict(), "options": vars(stored), "average of": made_of}
+    state = {"model_state_dict": model.state_dict(), "options": stored.stored(), "average of": made_of}
     checkpoint.save(state, run.best)
-    run_folder.write_options(run.options, vars(stored), about)
+    run_folder.write_options(run.options, stored.stored(), about)
     print(f"{run.best}: the mean of {len(sources)} checkpoints, statistics {statistics}")
     print(f"predict with it: python baseline.py --save_path {shlex.quote(str(run.path))} --predict")
 

@@ -17,13 +17,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import options
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
 from helpers.run_folder import RunFolder, duration
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
-from learning.run import setup
+from learning.run import command_line, setup
 from tools import submissions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,17 +88,17 @@ def check(training: Sequence[str], prediction: Sequence[str]) -> tuple[str, list
     if not data.splits.get("test"):
         raise InputError(f"{data.root} has no test images to predict; train with baseline.py")
     dataset_statistics(data, "test")
-    args, typed = options.parse(train)
-    machine = [f"--{name}={getattr(args, name)}" for name in _MACHINE if name in typed]
-    predict = ["--save_path", args.save_path, "--predict", *prediction, *machine]
-    options.parse(predict, vars(args))
-    return args.save_path, [train, predict]
+    found, typed = command_line.parse(train)
+    machine = [f"--{name}={found.values()[name]}" for name in _MACHINE if name in typed]
+    predict = ["--save_path", found.run.save_path, "--predict", *prediction, *machine]
+    command_line.parse(predict, found.stored())
+    return found.run.save_path, [train, predict]
 
 
 def check_training(argv: list[str]) -> tuple[bool, Dataset, RunFolder]:
     """Check the options and data of a training: whether it overfits on a few images, its data and its folder."""
-    args, data, _, run = setup.setup_run(argv)
-    return bool(args.overfit), data, run
+    command = setup.setup_run(argv)
+    return bool(command.options.run.overfit), command.dataset, command.folder
 
 
 def run_baseline(argv: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from learning.data.datasets.base import Dataset, Sample
 from tools import votes
 
 # Of every option of baseline.py.
-DEFAULTS = {action.dest: action.default for action in options.build_parser()._actions if action.dest != "help"}
+DEFAULTS = options.Options().stored()
 DATA_OPTIONS = ("dataset", "dataset_path", "train_on", "holdout")  # the options that `open_data` reads
 
 

@@ -8,15 +8,13 @@ from commands import copied_run, run_baseline, run_evaluate, snapshot, train
 from tiny import make_camvid
 from torch import nn
 
-import options
 from helpers.errors import exit_status
 from learning import checkpoint
 from learning.data.datasets import open_dataset
-from learning.data.datasets.statistics import dataset_statistics
 from learning.inference.predictor import Predictor, load_run
 from learning.models import Architecture, build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
-from learning.run import build
+from learning.run.command_line import parse
 from tools import average, average_weights
 
 
@@ -215,14 +213,12 @@ def test_statistics_come_from_training_batches_of_the_first_run(tmp_path, run, d
     """Two epochs of two batches: statistics of the first norm, by hand."""
     output = tmp_path / "mean"
     assert merge(run, "--output", output, "--batches", 4, "--device", "cpu", "--num_workers", 0) == 0
-    args, _ = options.parse(
-        ["--device", "cpu", "--num_workers", "0"], checkpoint.load(run / "best_weights.pth.tar")["options"]
-    )
-    found = open_dataset("camvid", data)
-    parts = build.Parts(args, found, {split: dataset_statistics(found, split) for split in ("train", "val")})
+    stored = checkpoint.load(run / "best_weights.pth.tar")["options"]
+    found, _ = parse(["--device", "cpu", "--num_workers", "0"], stored)
+    built = average_weights.training_run(found, open_dataset("camvid", data))
     network = load_run(output).model
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    batches = [images for epoch in (0, 1) for images, _ in parts.train_batches.epoch(epoch)]
+    batches = [images for epoch in (0, 1) for images, _ in built.train_batches.epoch(epoch)]
     assert len(batches) == 4
     with torch.no_grad():
         expected = torch.stack([first(images).mean((0, 2, 3)) for images in batches]).mean(0)

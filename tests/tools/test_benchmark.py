@@ -95,11 +95,7 @@ def test_train(capsys, work_path):
     assert list(found["variants"]) == ["ours", "tutorial", "cache_off"]
     for name, figures in found["variants"].items():
         assert "error" not in figures, (name, figures)
-        assert all(
-            math.isfinite(number) and number > 0
-            for key, number in figures.items()
-            if key not in MAY_BE_0
-        )
+        assert all(math.isfinite(number) and number > 0 for key, number in figures.items() if key not in MAY_BE_0)
         assert figures["images_per_second"] == pytest.approx(2000 / figures["step_ms"])
         assert figures["mfu"] == pytest.approx(figures["images_per_second"] * found["gflops_an_image"] / 500)
         assert ("epoch_over_bare" in figures) == (name != "tutorial")

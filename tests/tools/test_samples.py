@@ -9,11 +9,11 @@ from commands import SMALL, small_run
 from PIL import Image
 from tiny import make_camvid
 
-import options
 from helpers.errors import exit_status
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import build, setup
+from learning.run.command_line import parse
 from tools.samples import __main__ as program
 from tools.samples import rows as samples
 
@@ -31,9 +31,9 @@ def run(data, *words):
 
 
 def rows_of(data, *words, num=3):
-    args, _ = options.parse(["--dataset", "camvid", "--dataset_path", str(data), *SMALL, *words])
+    found, _ = parse(["--dataset", "camvid", "--dataset_path", str(data), *SMALL, *words])
     dataset = open_dataset("camvid", data)
-    setup.fill_defaults(args, dataset)
+    args = setup.fill_defaults(found, dataset)
     return samples.draw_rows(args, dataset, dataset_statistics(dataset, "train"), num)
 
 
@@ -60,9 +60,10 @@ def test_each_row_shows_its_augmentation_alone(data):
 
 def test_the_last_row_is_the_network_input(data, tmp_path):
     words = ("--seed", "4", "--batch_size", "3", "--classmix", "--cutmix", "--colorjitter_factor", "0.2")
-    args, dataset, surveys, _ = setup.setup_run(small_run(tmp_path / "run", data, *words))
-    parts = build.Parts(args, dataset, surveys)
-    images, labels = parts.training.mix(*next(iter(parts.train_batches.epoch(0))), 0, 0)
+    command = setup.setup_run(small_run(tmp_path / "run", data, *words))
+    dataset = command.dataset
+    built = build.build_run(command)
+    images, labels = built.training.mix(*next(iter(built.train_batches.epoch(0))), 0, 0)
     shown = rows_of(data, *words)["as the options say"]
     std, mean = (torch.tensor(values)[:, None, None] for values in (dataset.spec.STD, dataset.spec.MEAN))
     expected = ((images * std + mean) * 255).permute(0, 2, 3, 1).numpy()

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import options
 from helpers.errors import InputError
 from helpers.output import Record
-from learning.run.setup import setup_run
+from learning.run import command_line
+from learning.run.setup import setup_run, trains_on_val
 
 BASE = "base"
 RECORD = Record("tools.ablate", "ablation.json", unsigned=True)  # in the folder of an ablation
@@ -60,14 +60,14 @@ def parse_variants(arguments: Mapping[str, Sequence[str]]) -> list[Variant]:
 def parse_options(name: str, argv: Sequence[str]) -> dict[str, object]:
     """The options of baseline.py for a variant; refuses those that are set for every run, and scores on training images."""
     try:
-        args, typed = options.parse(argv)
+        found, typed = command_line.parse(argv)
     except InputError as error:
         raise InputError(f"variant {name}: {error}") from None
     if refused := typed & set(_SET_HERE):
         raise InputError(f"variant {name}: leave out --{min(refused)}, which is set for every run")
-    if args.overfit or (args.train_on == "trainval" and not args.holdout):
+    if found.run.overfit or trains_on_val(found.data):
         raise InputError(f"variant {name} is scored on images that it trains on; hold some out with --holdout")
-    return vars(args)
+    return found.stored()
 
 
 def check_data(folder: Path, variants: Iterable[Variant]) -> None:

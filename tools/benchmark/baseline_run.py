@@ -1,22 +1,13 @@
 """The runs of baseline.py that are measured: the only place that knows how it sets a run up."""
 
-from argparse import Namespace
 from pathlib import Path
-from typing import NamedTuple
 
 from learning.data.datasets.base import Dataset
 from learning.run import build, setup
+from learning.run.build import Compute, Run, RunModel
+from learning.run.build_data import RunData
+from learning.run.setup import Setup
 from tools.benchmark.settings import Workload
-
-Parts = build.Parts
-
-
-class PredictionRun(NamedTuple):
-    """A run as for --predict: its resolved options, data and parts."""
-
-    args: Namespace
-    data: Dataset
-    parts: Parts
 
 
 def baseline_argv(workload: Workload, folder: Path, data: Dataset, *more: str) -> list[str]:
@@ -34,19 +25,16 @@ def baseline_argv(workload: Workload, folder: Path, data: Dataset, *more: str) -
     ]
 
 
-def resolve_options(argv: list[str]) -> tuple[Namespace, Dataset]:
-    """The resolved options and the data of a run."""
-    args, data, _, _ = setup.setup_run(argv)
-    return args, data
+def check_command(argv: list[str]) -> Setup:
+    """The command as baseline.py would check it."""
+    return setup.setup_run(argv)
 
 
-def build_training_run(argv: list[str]) -> Parts:
-    """The parts of a run that trains."""
-    args, data, surveys, _ = setup.setup_run(argv)
-    return Parts(args, data, surveys)
+def build_training_run(argv: list[str]) -> Run:
+    """A run that trains."""
+    return build.build_run(setup.setup_run(argv))
 
 
-def build_prediction_run(argv: list[str]) -> PredictionRun:
-    """The parts of a run that predicts with its initial weights."""
-    args, data = resolve_options(argv)
-    return PredictionRun(args, data, Parts(args, data, {}))
+def build_prediction_run(argv: list[str]) -> tuple[Compute, RunData, RunModel]:
+    """A run that predicts with its initial weights."""
+    return build.build_prediction(setup.setup_run(argv))

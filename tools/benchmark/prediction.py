@@ -1,6 +1,7 @@
 """Prediction: images per second at a single scale and with --mst, ours and the tutorial's, with the same weights."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,8 +11,9 @@ import torch
 
 from learning.data.loaders import EvalBatch
 from learning.inference.predict import MST_SCALES, predict_images
+from learning.run.build import Compute
 from tools.benchmark import tutorial
-from tools.benchmark.baseline_run import Parts, baseline_argv, build_prediction_run
+from tools.benchmark.baseline_run import baseline_argv, build_prediction_run
 from tools.benchmark.drawn_data import open_workload_data
 from tools.benchmark.measure import Deadline, Goal, JsonObject, KeepResult, format_table, interleave, progress
 from tools.benchmark.memory import peak_gib, reset_peak
@@ -45,18 +47,19 @@ def run(settings: Settings, folder: Path, deadline: Deadline) -> tuple[JsonObjec
     """Measure and print a table."""
     workload = settings.workload
     data = open_workload_data(workload, folder, 1, _BATCH)
-    args, data, parts = build_prediction_run(baseline_argv(workload, folder, data))
+    compute, images_of, ours = build_prediction_run(baseline_argv(workload, folder, data))
     progress("reading the images")
-    batch = next(iter(parts.images("val")))
-    network = tutorial_network(parts, workload.model, len(data.labels.classes))
-    figures: JsonObject = {"device": str(parts.device)}
+    with closing(images_of.unlabeled_batches("val")) as batches:
+        batch = next(iter(batches))
+    network = tutorial_network(ours.model, workload.model, len(data.labels.classes), compute.device)
+    figures: JsonObject = {"device": str(compute.device)}
     rows = []
     for kind in (_SINGLE, _MST):
         if kind is _MST and deadline.passed:
             print(f"{kind.title}: skipped, no time left")
             continue
         images = first_of(batch, min(kind.batch_size, len(batch.samples)))
-        found = time_kind(kind, parts, network, images, settings.repeats, deadline)
+        found = time_kind(kind, compute, ours.parallel, network, images, settings.repeats, deadline)
         figures |= {f"{kind.name}_{name}": value for name, value in found.items()}
         rows.append(
             [
@@ -68,19 +71,19 @@ def run(settings: Settings, folder: Path, deadline: Deadline) -> tuple[JsonObjec
                 100 * found["same_pixels"],
             ]
         )
-    size = "x".join(map(str, args.test_size))
-    print(f"{workload.model}, {size}, on {parts.device}; from images on the device to classes in memory")
+    size = "x".join(map(str, images_of.test_size))
+    print(f"{workload.model}, {size}, on {compute.device}; from images on the device to classes in memory")
     print(format_table(["predict, images/s", "ours", "tutorial", "ratio", "peak GiB", "same pixels %"], rows))
     goals = []
-    if parts.device.type == "cuda" and workload.is_full_size and "mst_over_tutorial" in figures:
+    if compute.device.type == "cuda" and workload.is_full_size and "mst_over_tutorial" in figures:
         goals.append(Goal("--mst, ours over the tutorial's", figures["mst_over_tutorial"], ">=", 5))
     return figures, goals
 
 
-def tutorial_network(parts: Parts, model: str, num_classes: int) -> torch.nn.Module:
+def tutorial_network(ours: torch.nn.Module, name: str, num_classes: int, device: torch.device) -> torch.nn.Module:
     """The tutorial's network with the weights of ours, in evaluation mode."""
-    network = tutorial.build_network(model, num_classes, parts.device)
-    network.load_state_dict(parts.model.state_dict())
+    network = tutorial.build_network(name, num_classes, device)
+    network.load_state_dict(ours.state_dict())
     return network.eval()
 
 
@@ -90,7 +93,13 @@ def first_of(batch: EvalBatch, number: int) -> EvalBatch:
 
 
 def time_kind(
-    kind: Kind, parts: Parts, network: torch.nn.Module, batch: EvalBatch, repeats: int, deadline: Deadline
+    kind: Kind,
+    compute: Compute,
+    our_network: torch.nn.Module,
+    network: torch.nn.Module,
+    batch: EvalBatch,
+    repeats: int,
+    deadline: Deadline,
 ) -> JsonObject:
     """Time one kind of prediction, ours and the tutorial's in turn.
 
@@ -104,22 +113,22 @@ def time_kind(
     single_images = [batch.images[index : index + 1].contiguous() for index in range(number)]
 
     def predict_ours() -> list[np.ndarray]:
-        predicted = predict_images(parts.network, [batch], kind.scales, kind.flip, parts.precision.autocast)
+        predicted = predict_images(our_network, [batch], kind.scales, kind.flip, compute.precision.autocast)
         return [classes for _, classes in predicted]
 
     def predict_tutorial() -> list[np.ndarray]:
         with default_cudnn():
             found = [tutorial.predict_classes(network, image, kind.scales, kind.flip) for image in single_images]
-        synchronize(parts.device)
+        synchronize(compute.device)
         return found
 
     ours = KeepResult(predict_ours)
     theirs = KeepResult(predict_tutorial)
     peak = None
-    if parts.device.type == "cuda":
+    if compute.device.type == "cuda":
         occupied = reset_peak()
         ours()
-        peak = peak_gib(parts.device, occupied)
+        peak = peak_gib(compute.device, occupied)
     taken = interleave({f"{kind.name}, ours": ours, f"{kind.name}, tutorial": theirs}, repeats, deadline)
     our_seconds, their_seconds = taken.values()
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 import options
 from helpers.errors import InputError
 from helpers.parsing import Help, Parser, Size, Switch
+from learning.run import command_line
 
 PROGRAM = "python -m tools.benchmark"
 PARTS = ("train", "predict", "data", "evaluate")  # in the order of `all`
@@ -179,6 +180,6 @@ def _check(args: argparse.Namespace) -> None:
         if size and not 64 <= min(size) <= max(size) <= 16384:
             raise InputError(f"--{name} {' '.join(map(str, size))}: expected 64 .. 16384 pixels")
     # Refuses these values as baseline.py does.
-    options.parse(["--device", args.device, "--num_workers", str(args.num_workers)])
+    command_line.parse(["--device", args.device, "--num_workers", str(args.num_workers)])
     if args.work_path and Path(args.work_path).is_file():
         raise InputError(f"--work_path {args.work_path} is a file; name a folder")

@@ -14,7 +14,7 @@ from learning.data.datasets.base import Dataset
 from learning.device import pick_device
 from learning.training.engine import train_epoch
 from tools.benchmark import tutorial
-from tools.benchmark.baseline_run import baseline_argv, build_training_run, resolve_options
+from tools.benchmark.baseline_run import baseline_argv, build_training_run, check_command
 from tools.benchmark.measure import num_cores
 from tools.benchmark.settings import Workload
 
@@ -58,17 +58,17 @@ class Ours:
     """
 
     def __init__(self, argv: list[str]) -> None:
-        self.parts = build_training_run(argv)
-        self.device = self.parts.device
-        self.steps = len(self.parts.train_batches)
-        decoded = [pixels for pixels in self.parts.pixels.values() if isinstance(pixels, Decoded)]
+        self.run = build_training_run(argv)
+        self.device = self.run.compute.device
+        self.steps = len(self.run.train_batches)
+        decoded = [pixels for pixels in self.run.data.pixels.values() if isinstance(pixels, Decoded)]
         self.data_bytes = sum(pixels.buffer.nbytes for pixels in decoded if pixels.device.type == "cuda")
         self.epoch = 0
 
     def batches(self) -> Iterable[Batch]:
         """The batches of the next epoch."""
         self.epoch += 1
-        return self.parts.train_batches.epoch(self.epoch)
+        return self.run.train_batches.epoch(self.epoch)
 
     def ready_batch(self) -> Batch:
         """A batch on the device."""
@@ -76,17 +76,17 @@ class Ours:
 
     def loop(self, batches: Iterable[Batch]) -> None:
         """The loop of baseline.py over `batches`, including its progress bar."""
-        parts = self.parts
-        bar, report = progress_bar(self.steps * parts.step_size, "train")
+        run = self.run
+        bar, report = progress_bar(self.steps * run.step_size, "train")
         with bar:
-            train_epoch(parts.training, batches, parts.metrics(), self.epoch, report)
+            train_epoch(run.training, batches, run.metrics(), self.epoch, report)
 
     def bare_loop(self, batches: Iterable[Batch]) -> None:
         """Only forward pass, loss, backward pass and step."""
-        training = self.parts.training
+        training = self.run.training
         model = training.model
         optimizer = training.optimizer
-        precision = self.parts.precision
+        precision = self.run.compute.precision
         criterion = training.criterion
         model.train()
         for images, labels in batches:
@@ -103,17 +103,24 @@ class Tutorial:
     data_bytes = 0
 
     def __init__(self, argv: list[str]) -> None:
-        args, data = resolve_options(argv)
-        self.device = pick_device(args.device)
+        command = check_command(argv)
+        data = command.dataset
+        chosen = command.options.data
+        self.device = pick_device(command.options.compute.device)
         views = tutorial.Views(
-            data.split("train"), data.decode, args.train_size, args.crop_size, args.dataset_mean, args.dataset_std
+            data.split("train"),
+            data.decode,
+            chosen.train_size,
+            chosen.crop_size,
+            chosen.dataset_mean,
+            chosen.dataset_std,
         )
-        self.loader = tutorial.loader(
-            views, min(args.batch_size, len(views)), min(args.num_workers, num_cores()), self.device.type == "cuda"
-        )
+        batch_size = min(command.options.training.batch_size, len(views))
+        num_workers = min(chosen.num_workers, num_cores())
+        self.loader = tutorial.loader(views, batch_size, num_workers, self.device.type == "cuda")
         self.steps = len(self.loader)
         num_outputs = len(data.labels.classes) + 1  # with void
-        self.model = tutorial.build_network(args.model, num_outputs, self.device)
+        self.model = tutorial.build_network(command.options.model.model, num_outputs, self.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
 
     def batches(self) -> Iterable[Batch]:

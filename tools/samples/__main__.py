@@ -15,9 +15,8 @@ import options
 from helpers.errors import InputError, exit_status
 from helpers.output import Signature, claim_file, writing
 from helpers.parsing import Parser
-from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
-from learning.run import setup
+from learning.run import command_line, setup
 
 _PROGRAM = "python -m tools.samples"
 _SIGNATURE = Signature(_PROGRAM, f"Software\0{_PROGRAM}".encode())  # a text of the PNG
@@ -42,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if output.suffix.lower() != ".png":
         raise InputError(f"--output {output}: name a .png file")
     claim_file(output, "--output", _SIGNATURE, asked.force)
-    data = _open_data(training)
+    data = setup.open_data(training.data, training.prediction, predict=False, overfit=None)
+    training = setup.fill_defaults(training, data)
+    setup.check_classes(training.augmentation, data)
     statistics = dataset_statistics(data, "train")
 
     from helpers.plots import pair_sheet
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with writing(output) as fresh:
         pair_sheet(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
     left_out = [name for name in rows.ROWS if name not in drawn]
-    print(f"{output} shows {', '.join(drawn)} (seed {training.seed})")
+    print(f"{output} shows {', '.join(drawn)} (seed {training.run.seed})")
     if left_out:
         print(f"not shown, because the options or the data set have nothing for it: {', '.join(left_out)}")
 
@@ -74,19 +75,13 @@ def _parse(argv: Sequence[str] | None) -> tuple[Options, list[str]]:
     return Options(**vars(args)), training_argv
 
 
-def _training_options(argv: list[str]) -> argparse.Namespace:
+def _training_options(argv: list[str]) -> options.Options:
     """Options of a new training that augments."""
-    training, _ = options.parse(argv)
-    modes = [f"--{name}" for name in _MODES if getattr(training, name)]
+    training, _ = command_line.parse(argv)
+    modes = [f"--{name}" for name in _MODES if training.values()[name]]
     if modes:
         raise InputError(f"{modes[0]} is not for this image, which shows how a new training augments: leave it out")
-    return training
-
-
-def _open_data(training: argparse.Namespace) -> Dataset:
-    """The data set of a training, from which its remaining options are filled in."""
-    setup.normalize_paths(training)
-    return setup.open_data(training)
+    return setup.normalize_paths(training)
 
 
 if __name__ == "__main__":
