@@ -205,13 +205,15 @@ def diagnose(args, data, parts, trained):
     with parts.precision.autocast():
         paragraph = diagnostics.examine(
             parts.model,
-            start.state_dict(),
-            images[: args.batch_size],
-            trained.confusion,
-            data.labels.names,
-            trained.term_losses(),
-            parts.training.criterion,
-            only_step=parts.plan.steps_of(0) == 1,
+            diagnostics.EpochRecord(
+                initial=start.state_dict(),
+                images=images[: args.batch_size],
+                confusion=trained.confusion,
+                class_names=data.labels.names,
+                losses=trained.term_losses(),
+                criterion=parts.training.criterion,
+                only_step=parts.plan.steps_of(0) == 1,
+            ),
         )
     if distributed.is_main():
         print(paragraph, flush=True)

@@ -159,7 +159,7 @@ def convert_norms(module: ModuleT, norm: str) -> ModuleT:
     build, includes_activation = NORMS[norm]
     children = list(module.named_children())
     followers = [*children[1:], ("", None)]
-    for (name, child), (next_name, follower) in zip(children, followers, strict=True):
+    for (name, child), (next_name, follower) in zip(children, followers, strict=False):  # a leaf has no children
         if not isinstance(child, nn.BatchNorm2d):
             convert_norms(child, norm)
         elif not includes_activation:
