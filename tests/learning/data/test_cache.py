@@ -12,7 +12,7 @@ from commands import train
 from tiny import make_camvid, save
 
 from helpers.errors import InputError, exit_status
-from learning.data import cache
+from learning.data import cache, pixels
 from learning.data.augmentation.sampling import Augmentation
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
@@ -82,7 +82,7 @@ def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, w
             for found, expected in zip(batches.epoch(epoch), reference.epoch(epoch), strict=True):
                 assert torch.equal(found[0], expected[0])
                 assert torch.equal(found[1], expected[1])
-        whole = [EvalBatches(pixels, feed, 2, (24, 32)) for pixels in (source, sources[0])]
+        whole = [EvalBatches(some, feed, 2, (24, 32)) for some in (source, sources[0])]
         for found, expected in zip(*whole, strict=True):
             assert torch.equal(found.images, expected.images)
             assert found.sizes == expected.sizes
@@ -119,7 +119,7 @@ def test_changing_the_pixels_does_not_change_the_file(data, tmp_path):
 
 def test_it_is_written_once(data, tmp_path, monkeypatch):
     opened(data, tmp_path)
-    monkeypatch.setattr(cache, "read_image", never)
+    monkeypatch.setattr(pixels, "read_image", never)
     opened(data, tmp_path)
     assert len(files(tmp_path)) == 1
 
