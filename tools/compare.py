@@ -42,7 +42,7 @@ def main(argv=None):
     histories = [viewing.read_history(run) for run in runs]
 
     def find(path):
-        return find_dataset(args, path)
+        return find_dataset(args.dataset, args.dataset_path, path)
 
     counts = [viewing.read_counts(run, args.split, find) for run in runs]
     for name, found in zip(names[1:], counts[1:], strict=True):

@@ -44,7 +44,7 @@ def main(argv=None):
     output = Path(args.output) if args.output else run.path
     target, folder = output / f"gallery_{args.split}.html", output / f"gallery_{args.split}_full"
     _refuse_foreign(target, folder, args.force)
-    dataset = find_dataset(args, run.path)
+    dataset = find_dataset(args.dataset, args.dataset_path, run.path)
     samples = dataset.split(args.split)
     predictions = find_predictions(run.results(args.split), samples)
     labelled = all(sample.label for sample in samples)
