@@ -165,9 +165,7 @@ def unwrap(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if isinstance(model, torch.nn.DataParallel) else model
 
 
-def load_weights(
-    model: torch.nn.Module, state: Mapping[str, Any], path: str | Path, architecture: Mapping[str, object]
-) -> None:
+def load_weights(model: torch.nn.Module, state: State, path: str | Path, architecture: Mapping[str, object]) -> None:
     """Load all weights of a checkpoint.
 
     Args:

@@ -1,7 +1,5 @@
 """How a run computes: device, precision, determinism."""
 
-import contextlib
-import ctypes
 import os
 
 import torch
@@ -57,19 +55,6 @@ def set_determinism(on: bool) -> None:
     # pyrefly: ignore [missing-attribute]  (a property that torch adds to this module when it is imported)
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = not on
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next step, for the whole process.
-
-    It would give large blocks back to the system and fetch them anew, page by page, in every step. The most memory in use stays
-    what it was. Does nothing where the C library is not glibc.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # names of mallopt(3)
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        if libc.mallopt(mmap_threshold, 1 << 30):
-            libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def choose_precision(name: str, device: torch.device) -> str:

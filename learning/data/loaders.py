@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize, is_exiting
 from threading import Timer
-from typing import Any, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from learning.data.augmentation.sampling import Augmentation
 from learning.data.augmentation.transforms import color_and_normalize, whole_view
 from learning.data.datasets.base import Sample
 from learning.data.pixels import Pixels
-from learning.data.views import EvalViews, Key, TrainViews
+from learning.data.views import EvalItems, EvalViews, Key, TrainItems, TrainViews
 from learning.rng import draw_order
 
 GRACE = 0.5  # seconds that `stop_workers` lets a worker go on with its batch
@@ -87,7 +87,7 @@ class LoaderConfig:
         return tensor.to(self.device, non_blocking=self.pinned)
 
 
-class _Batches:
+class _Batches(Generic[T]):
     """A loader and its worker processes, which start with the first batch."""
 
     def __init__(self, config: LoaderConfig, loader: DataLoader) -> None:
@@ -100,7 +100,7 @@ class _Batches:
         """End the worker processes, also in the middle of an epoch, which must not be continued. May be called repeatedly."""
         stop_workers(self.loader)
 
-    def _loaded(self) -> Iterator[Any]:
+    def _loaded(self) -> Iterator[T]:
         """The items of the loader; an error that a worker returned is raised here, so that its message stays one line."""
         for items in self.loader:
             if isinstance(items, InputError):
@@ -109,7 +109,7 @@ class _Batches:
             yield items
 
 
-class TrainBatches(_Batches):
+class TrainBatches(_Batches[TrainItems]):
     """Training batches: floor(N / B) an epoch (see `learning.rng.draw_order`), the same for any number of workers.
 
     Of several processes each gets every size-th image of a batch.
@@ -163,7 +163,7 @@ class TrainBatches(_Batches):
             yield color_and_normalize(images, labels, views, config.mean, config.std)
 
 
-class EvalBatches(_Batches):
+class EvalBatches(_Batches[EvalItems]):
     """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
 
     Iterating raises `InputError` with the name of a file that cannot be read.

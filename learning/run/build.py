@@ -28,7 +28,7 @@ class Parts:
         from learning import distributed
         from learning.data import cache
         from learning.data.loaders import LoaderConfig
-        from learning.device import Precision, choose_precision, keep_freed_memory, set_determinism
+        from learning.device import Precision, choose_precision, set_determinism
         from learning.models import build_from_options
         from learning.rng import INITIAL_WEIGHTS, torch_seed
 
@@ -43,8 +43,6 @@ class Parts:
             )
         if self.device.type == "cuda" and self.device.index is not None:
             torch.cuda.set_device(self.device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.precision = Precision(choose_precision(args.amp, self.device), self.device)
         self.num_classes = len(data.labels.classes)
         seed = torch_seed(args.seed, INITIAL_WEIGHTS)

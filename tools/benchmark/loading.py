@@ -17,7 +17,6 @@ from learning.data.augmentation.sampling import SETS, Augmentation, draw_view
 from learning.data.datasets.blobs import rule_ids
 from learning.data.datasets.statistics import dataset_statistics
 from learning.data.loaders import LoaderConfig, TrainBatches
-from learning.device import keep_freed_memory
 from learning.rng import CLASSMIX, COPYBLOB, CUTMIX, VIEW, generator
 from tools.benchmark import tutorial
 from tools.benchmark.material import NUM_SCENES, open_data
@@ -35,7 +34,6 @@ def run(settings, folder, deadline):
         folder: working folder.
         deadline: Deadline.
     """
-    keep_freed_memory()  # as training on the CPU does
     data = open_data(settings, folder, min(NUM_SCENES, settings.num_images), 1)
     data = replace(data, splits=data.splits | {"train": data.split("train")[:NUM_SCENES]})
     sizes = dataset_statistics(data, "train").sizes
