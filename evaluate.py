@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     request = parse(argv)
     results = request.results
-    stored = read_stored(request, results.parent)
+    stored = read_stored(request.dataset, request.dataset_path, results.parent)
     dataset = open_as_stored(stored, results.parent / "options.json")
     split = SPLITS.get(results.name, "val")
     samples = labelled_samples(dataset, split)

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stored = {name: read_options(run.options) for name, run in zip(names, runs, strict=True)}
     histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
     counts = {
-        name: read_counts(run, args.split, lambda folder: find_dataset(args, folder))
+        name: read_counts(run, args.split, lambda folder: find_dataset(args.dataset, args.dataset_path, folder))
         for name, run in zip(names, runs, strict=True)
     }
     first = counts[names[0]]

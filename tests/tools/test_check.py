@@ -128,7 +128,7 @@ def test_all_pairing_errors_are_listed_not_only_the_first(camvid, capsys):
     assert f"{camvid}/train/0001TP_train003.png: has no label" in errors[2]
     assert f"{camvid}/valannot/0001TP_val002.png: has no image" in errors[3]
     assert "0001TP_train004.jpg" in errors[0]
-    assert "two files for the same picture" in errors[0]
+    assert "two files for the same image" in errors[0]
 
 
 def test_training_reports_the_first_error_and_counts_the_others(camvid):

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = output / f"gallery_{args.split}_full"
     claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True)
     claim_folder(folder, "--output", _RECORD, args.force)
-    dataset = find_dataset(args, run.path)
+    dataset = find_dataset(args.dataset, args.dataset_path, run.path)
     samples = dataset.split(args.split)
     images = evaluate(dataset, samples, find_predictions(run.results(args.split), samples))
     shown = images[: args.max]

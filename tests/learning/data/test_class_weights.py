@@ -1,4 +1,4 @@
-"""Class weights: formulas by hand, files, and what a run shows of them."""
+"""Class weights: formulas by hand, files, and the output of a run."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_no_weight_is_infinite(scheme):
     assert np.isfinite(scheme(np.array([[0, 1, 10**12]]))).all()
 
 
-def test_each_name_is_what_it_says():
+def test_weights_of_each_name():
     assert compute("none", minicity, PIXELS) is None
     assert compute("ocnet", minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
     assert compute("enet", minicity, PIXELS).tolist() == enet(PIXELS).tolist()
@@ -58,7 +58,7 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("1\n-0.5", "0 or more"),
         ("1\nnan", "0 or more"),
@@ -68,9 +68,9 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
         ("", "not all of them 0"),
     ],
 )
-def test_what_is_no_file_of_weights_is_refused(tmp_path, text, words):
+def test_a_file_without_weights_is_refused(tmp_path, text, message):
     (tmp_path / "w").write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         written_out(str(tmp_path / "w"))
 
 
@@ -87,11 +87,11 @@ def test_weights_of_another_data_set_are_refused():
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def test_a_run_shows_its_weights_and_keeps_those_of_a_file(tmp_path, capsys):
+def test_a_run_prints_its_weights_and_stores_those_of_a_file(tmp_path, capsys):
     data, run, file = make_camvid(tmp_path / "data"), tmp_path / "run", tmp_path / "weights.txt"
     file.write_text("\n".join(str(1 + i / 4) for i in range(11)))
-    words = ("--epochs", 1, "--loss", "ce+0.5*dice", "--class_weights", file, "--label_smoothing", 0.1, "--seed", 1)
-    assert train(run, data, *words) == 0
+    arguments = ("--epochs", 1, "--loss", "ce+0.5*dice", "--class_weights", file, "--label_smoothing", 0.1, "--seed", 1)
+    assert train(run, data, *arguments) == 0
     output = capsys.readouterr().out
     assert "training  ce+0.5*dice" in output
     assert "weights   ce Sky 1, Building 1.25, Pole 1.5" in output
@@ -100,22 +100,22 @@ def test_a_run_shows_its_weights_and_keeps_those_of_a_file(tmp_path, capsys):
     resumed = small_run(run, data, "--resume", "--epochs", 2)
     assert run_baseline(*resumed, "--loss", "ce+0.5*dice", "--class_weights", file) == 0
     file.unlink()
-    assert run_baseline(*resumed) == 0, "the file is not needed any more"
+    assert run_baseline(*resumed) == 0, "the file is not needed again"
     assert run_baseline(*resumed, "--class_weights", "enet") == 2
     assert "--class_weights enet differs" in capsys.readouterr().err
 
 
 def test_standard_weights_of_minicity(tmp_path, capsys):
     data = make_minicity(tmp_path / "data")
-    words = ("--loss", "weighted_ce+focal", "--class_weights", "ocnet", "--dry_run")
-    assert train(tmp_path / "run", data, *words, name="minicity") == 0
+    arguments = ("--loss", "weighted_ce+focal", "--class_weights", "ocnet", "--dry_run")
+    assert train(tmp_path / "run", data, *arguments, name="minicity") == 0
     output = capsys.readouterr().out
     assert "weights   weighted_ce road 0.837, sidewalk 0.918" in output
     assert "focal road 0.837" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (("--loss", "dice", "--class_weights", "enet"), "--class_weights is for ce, focal and ohem"),
         (("--loss", "weighted_ce", "--class_weights", "enet"), "weighted_ce has the data set's own"),
@@ -132,9 +132,9 @@ def test_standard_weights_of_minicity(tmp_path, capsys):
         (("--ohem_fraction", 0), "--ohem_fraction 0.0: expected a number above 0"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_written(tmp_path, capsys, words, expected):
+def test_errors_are_one_line_before_anything_is_written(tmp_path, capsys, arguments, expected):
     data = make_camvid(tmp_path / "data")
-    assert train(tmp_path / "run", data, *words) == 2
+    assert train(tmp_path / "run", data, *arguments) == 2
     error = capsys.readouterr().err.strip()
     assert expected in error
     assert len(error.splitlines()) == 1

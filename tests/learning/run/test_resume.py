@@ -214,7 +214,7 @@ def test_without_both_checkpoints_nothing_goes_on(data, tmp_path, capsys):
     for name in ("checkpoint.pth.tar", "checkpoint_previous.pth.tar"):
         (run / name).write_bytes(b"no checkpoint")
     assert resume(run, "--epochs", 3) == 2
-    assert "is no checkpoint" in capsys.readouterr().err
+    assert "is not a checkpoint" in capsys.readouterr().err
 
 
 def test_a_full_disk_costs_nothing_that_was_saved(data, tmp_path):
