@@ -76,7 +76,7 @@ def train(args, data, surveys, run, started):
     Args:
         started: when the program was, by the clock `time.monotonic`.
     """
-    from helpers.run_folder import Clock, duration
+    from helpers.progress import Clock, duration
     from helpers.signals import StopSignals
     from learning import checkpoint, distributed
     from learning.run.build import Parts
@@ -128,10 +128,12 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
 
     Args:
         keeper: learning.run.resume.CheckpointSaver, which knows where the run stands.
-        clock: helpers.run_folder.Clock of the epochs to come.
+        clock: helpers.progress.Clock of the epochs to come.
         done: number of those that are done.
     """
-    from helpers import run_folder
+
+    from helpers.history import extend_history
+    from helpers.progress import epoch_line, progress_bar
     from learning import distributed
     from learning.training.engine import train_epoch, validate_epoch
 
@@ -141,9 +143,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     trained, validated, shown = parts.metrics(state.trained), None, []
     num_steps = max(0, plan.steps_of(epoch) - first_step)  # 0 where only the validation was cut off
     num_train, num_val = plan.steps_of(epoch) * parts.step_size, len(data.split("val")) * plan.validates(epoch)
-    bar, progress = run_folder.progress_bar(
-        num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val)
-    )
+    bar, progress = progress_bar(num_train, f"epoch {epoch} train", clock, done, num_train / (num_train + num_val))
     with bar:
         bar.update(first_step * parts.step_size)
         batches = itertools.islice(parts.train_batches.epoch(epoch, first_step), num_steps)
@@ -155,13 +155,13 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
         validated = parts.metrics()
         distributed.broadcast_buffers(parts.model)
         distributed.broadcast_buffers(parts.scored)
-        bar, progress = run_folder.progress_bar(num_val, f"epoch {epoch} val")
+        bar, progress = progress_bar(num_val, f"epoch {epoch} val")
         with bar:
             report = after_each(keeper.after_validation_batch, trained, progress)
             network, autocast = parts.scored_network, parts.precision.autocast
             shown = validate_epoch(network, parts.val_batches, training.criterion, autocast, validated, report)
 
-    history = run_folder.extend_history(
+    history = extend_history(
         {name: values[:epoch] for name, values in state.history.items()},  # without what the epoch was when it was cut
         trained.add_up().summary(),
         validated and validated.add_up().summary(),
@@ -172,7 +172,7 @@ def train_and_validate(args, data, run, parts, keeper, clock, done):
     is_best = keeper.after_epoch(history, validated is not None)
     if distributed.is_main():
         show_epoch(data, run, history, shown)
-        print(run_folder.epoch_line(history, is_best, clock.left(done + 1)), flush=True)
+        print(epoch_line(history, is_best, clock.left(done + 1)), flush=True)
     if epoch == 0:
         diagnose(args, data, parts, trained)
 
@@ -183,12 +183,13 @@ def show_epoch(data, run, history, shown):
     Args:
         shown: what `validate_epoch` returned, [] for an epoch without validation.
     """
-    from helpers import plots, run_folder
+    from helpers import image_sheets, plots
+    from helpers.history import write_logs
 
-    run_folder.write_logs(run.path, history)
+    write_logs(run.path, history)
     if shown:
         plots.learning_curve(history, run.path / "learning_curve.png")
-        plots.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
+        image_sheets.validation(shown, data.decode, data.labels.palette, len(history["miou"]) - 1, run.images)
 
 
 def diagnose(args, data, parts, trained):
@@ -219,12 +220,13 @@ def diagnose(args, data, parts, trained):
 
 def present(args, data, surveys, run, parts, state):
     """Make the run folder, and show what is about to happen: the first screen and the first batch."""
-    from helpers import plots, run_folder
+    from helpers import image_sheets, plots
+    from helpers.history import write_logs
     from learning.run.summary import first_screen, write_options
 
     run.create()
     write_options(args, run, parts, state)
-    run_folder.write_logs(run.path, state.history)  # a kill may have come between the checkpoint and these
+    write_logs(run.path, state.history)  # a kill may have come between the checkpoint and these
     if state.history:
         plots.learning_curve(state.history, run.path / "learning_curve.png")
     print(first_screen(args, data, surveys, run, parts), flush=True)
@@ -233,7 +235,7 @@ def present(args, data, surveys, run, parts, state):
     batch = next(iter(parts.train_batches.epoch(state.epoch)))
     images, labels = (tensor.cpu().numpy() for tensor in parts.training.mix(*batch, state.epoch, 0))
     picture = run.images / "train_batch.png"
-    plots.train_batch(images, labels, args.dataset_mean, args.dataset_std, data.labels.palette, picture)
+    image_sheets.train_batch(images, labels, args.dataset_mean, args.dataset_std, data.labels.palette, picture)
 
 
 def after_each(keep, trained, progress):

@@ -26,7 +26,8 @@ import numpy as np
 import options
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
-from helpers.run_folder import duration, write_text
+from helpers.progress import duration
+from helpers.run_folder import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 _OWN = ("--base", "--vary", "--seeds", "--jobs", "--save_path", "--help", "-h")

@@ -15,6 +15,7 @@ import options
 from helpers import run_folder
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
+from helpers.progress import progress_bar
 from learning.data.datasets import splits
 from tools import runs
 
@@ -106,7 +107,7 @@ def reestimate(model, source, stored, most):
     steps = (images for epoch in range(epochs) for images, _ in parts.train_batches.epoch(epoch))
     # A step of --accumulate passes the network in parts, and statistics are those of a part.
     batches = (part for images in steps for part in images.split(stored.batch_size))
-    bar, _ = run_folder.progress_bar(most * stored.batch_size, "statistics")
+    bar, _ = progress_bar(most * stored.batch_size, "statistics")
 
     def counted():
         for images in islice(batches, most):

@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
+from helpers.image_sheets import pair_sheet
 from helpers.images import read_instances, read_label, write_png
 from helpers.parsing import Parser
-from helpers.plots import pair_sheet
 from helpers.run_folder import write_text
 from learning.data.datasets import DATASETS, open_dataset
 from learning.data.datasets.extra import RECORD, read_sources

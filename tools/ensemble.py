@@ -19,6 +19,7 @@ from helpers import run_folder
 from helpers.errors import InputError, exit_status
 from helpers.output import replacing_folders
 from helpers.parsing import Parser
+from helpers.progress import duration, progress_bar
 from learning.data.datasets import DATASETS
 from learning.inference.write import write_predictions
 from tools import runs, votes
@@ -41,13 +42,13 @@ def main(argv=None):
     samples, began = data.split(args.split), time.monotonic()
     write_about(output, found_by, args, None)  # a kill may leave the folder ours, but no wrong word on its results
     folders = [run_folder.RunFolder(output).results(args.split, color) for color in (False, True)]
-    bar, _ = run_folder.progress_bar(len(samples), f"{args.vote} vote {args.split}")
+    bar, _ = progress_bar(len(samples), f"{args.vote} vote {args.split}")
     with bar, replacing_folders(*folders) as (ids, colors):
         write_predictions(zip(samples, predictions, strict=True), data.labels, ids, colors, bar.update)
     write_about(output, found_by, args, voters)
     seconds = time.monotonic() - began
     print(
-        f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {run_folder.duration(seconds)} "
+        f"{len(samples)} {args.split} images by the {args.vote} vote of {len(voters)} in {duration(seconds)} "
         f"({len(samples) / seconds:.1f} images/s): {folders[0]}, in color: {folders[1]}"
     )
     if any(sample.label for sample in samples):
@@ -139,7 +140,7 @@ def write_about(output, found_by, args, voters):
         InputError: the folder holds votes on other data.
     """
     path = output / "options.json"
-    about = run_folder.read_about(path)
+    about = run_folder.read_options_file(path)
     made = about.get("votes", {}) if about.get("made by") == PROGRAM else {}
     if made and about["options"] != found_by:
         raise InputError(f"--output {output} holds votes on {about['options']}; name another folder")

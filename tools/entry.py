@@ -16,7 +16,7 @@ import baseline
 import options
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
-from helpers.run_folder import duration
+from helpers.progress import duration
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import setup
 from tools import submit

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers.errors import InputError
-from helpers.run_folder import COLUMNS, RunFolder, read_options
+from helpers.history import COLUMNS
+from helpers.run_folder import RunFolder, read_options
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all
 from learning.data.predictions import find_predictions, labelled_samples

@@ -52,7 +52,7 @@ def open_source(word):
     weights = run_folder.RunFolder(path).best if path.is_dir() else path
     if not weights.is_file():
         raise InputError(f"there are no weights {weights}; name a run folder, or a checkpoint in one")
-    about = run_folder.read_about(weights.parent / "options.json")
+    about = run_folder.read_options_file(weights.parent / "options.json")
     if not about:
         raise InputError(f"{weights} has no options.json beside it, which says how the run was made; name a run folder")
     return Source(weights, about)
@@ -150,7 +150,7 @@ def refuse_foreign(folder, program, force, advice="--output"):
         raise InputError(f"{advice} {folder} is a file; name a folder")
     if run_folder.RunFolder(folder).holds_run:
         raise InputError(f"{advice} {folder} holds a run; name another folder")
-    is_ours = run_folder.read_about(folder / "options.json").get("made by") == program
+    is_ours = run_folder.read_options_file(folder / "options.json").get("made by") == program
     if folder.is_dir() and any(folder.iterdir()) and not (is_ours or force):
         raise InputError(f"{advice} {folder} was not made by {program}; name another folder, or overwrite with --force")
 

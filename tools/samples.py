@@ -15,8 +15,8 @@ from PIL import Image
 
 import options
 from helpers.errors import InputError, exit_status
+from helpers.image_sheets import pair_sheet
 from helpers.parsing import Parser
-from helpers.plots import pair_sheet
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import build, setup
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from helpers import run_folder, submissions
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
+from helpers.progress import progress_bar
 from learning.data.datasets import DATASETS
 from learning.data.predictions import find_predictions
 from tools import runs
@@ -45,7 +46,7 @@ def main(argv=None):
         raise InputError(f"--output {output}: there is no folder {output.parent}")
 
     values = data.labels.decoder("ids", "train_ids" if args.train_ids else "ids")[0]
-    bar, _ = run_folder.progress_bar(len(samples), f"writing {args.format}")
+    bar, _ = progress_bar(len(samples), f"writing {args.format}")
 
     def labels():
         for sample, path in zip(samples, files, strict=True):

@@ -7,9 +7,9 @@ that need it.
 from functools import partial
 from pathlib import Path
 
-from helpers import run_folder
 from helpers.errors import InputError
 from learning.data import class_weights
+from learning.data.fingerprint import fingerprint
 from learning.device import pick_device
 from learning.run.setup import blob_rules
 
@@ -55,7 +55,7 @@ class Parts:
         self.model = self.fresh_model().to(self.device, memory_format=layout)
         self.network = self._over_gpus(self.model)
         self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size // distributed.size()
-        self.fingerprint = run_folder.fingerprint(data)
+        self.fingerprint = fingerprint(data)
         self.feed = LoaderConfig(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
         self.pixels = {split: cache.Files(samples, data.decode) for split, samples in data.splits.items()}
         if "train" in surveys:

@@ -37,7 +37,8 @@ def replay(args, data, surveys):
 
 def dry_run(args, data, surveys, run):
     """Go once through everything at the real sizes and say what it takes; nothing is kept."""
-    from helpers import run_folder
+
+    from helpers.progress import duration
     from helpers.scoring import scores
     from learning import checkpoint
     from learning.inference.predict import MST_SCALES, predict_images
@@ -93,10 +94,10 @@ def dry_run(args, data, surveys, run):
     epoch = pace.seconds(Plan(len(parts.train_batches), len(parts.train_batches)))
     total = pace.seconds(parts.plan) + num_val * (several if args.mst else single)
     print(
-        f"peak memory {peak_memory(parts.device)}; an epoch with its validation about {run_folder.duration(epoch)}, ",
+        f"peak memory {peak_memory(parts.device)}; an epoch with its validation about {duration(epoch)}, ",
         end="",
     )
-    print(f"the whole run about {run_folder.duration(total)} and the time to read the data. Nothing was kept.")
+    print(f"the whole run about {duration(total)} and the time to read the data. Nothing was kept.")
 
 
 def peak_memory(device):

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 import options
-from helpers import probabilities, run_folder
+from helpers import probabilities
 from helpers.errors import InputError
 from helpers.images import read_picture
 from helpers.output import replacing_folders
+from helpers.progress import progress_bar
 from helpers.standalone import check_format
 from learning.inference import inputs
 from learning.inference.write import write_picture_predictions, write_predictions
@@ -165,10 +166,8 @@ def check_disk(args, sizes, num_classes, folder):
 
 def way(args, parts):
     """How images are predicted, as arguments of `learning.inference.predict.predict_images`, and in words."""
-    from learning.inference.predict import (
-        MST_SCALES,
-        MemoryLimits,
-    )
+    from learning.inference.memory import MemoryLimits
+    from learning.inference.predict import MST_SCALES
 
     scales = tuple(args.scales or MST_SCALES) if args.mst else (1.0,)
     mirror = args.mst and args.flip
@@ -207,7 +206,7 @@ def predict_split(args, data, split, parts, run):
     arguments, words = way(args, parts)
     folders = [run.results(split), run.results(split, color=True), *([run.scores(split)] if args.save_scores else [])]
     number, began = len(data.split(split)), time.monotonic()
-    bar, _ = run_folder.progress_bar(number, f"predict {split}")
+    bar, _ = progress_bar(number, f"predict {split}")
     with bar, replacing_folders(*folders) as (ids, colors, *scores):
         keep = keeper(args, scores[0]) if scores else None
         found = predict_images(parts.network, parts.images(split), **arguments, keep=keep)
@@ -250,7 +249,7 @@ def predict_pictures(args, data, parts, found, output):
     batches = PictureBatches(found, seen, 1 if args.tile else args.batch_size, parts.feed)
     arguments, words = way(args, parts)
     began = time.monotonic()
-    bar, _ = run_folder.progress_bar(sum(math.prod(picture.size) for picture in found), "predict", unit="px")
+    bar, _ = progress_bar(sum(math.prod(picture.size) for picture in found), "predict", unit="px")
     with bar:
         predictions = predict_images(
             parts.network,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import options
-from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import is_history
 from helpers.signals import Stopped
 from learning import checkpoint, distributed
 from learning.run.setup import sees_val
@@ -26,7 +26,7 @@ class RunState:
     Args:
         epoch: the epoch under way, or the next.
         step: steps of it that are done.
-        history: dict of lists, one value a finished epoch; `helpers.run_folder.extend_history`.
+        history: dict of lists, one value a finished epoch; `helpers.history.extend_history`.
         best_miou: of the finished epochs; None before the first.
         external_weights: "none", or the hash of the file the run started from.
         trained: the counts of the epoch under way, as `EpochMetrics.state_dict` gives them; None at its start.
@@ -227,7 +227,7 @@ def restore(args, parts, run):
         return begin(args, parts)
     stored = load_last(Path(args.weights), run)
     is_ours = "optimizer_state_dict" in stored and "step" in stored  # the tutorial's have no step
-    if not is_ours or not (stored["metrics"] == {} or run_folder.is_history(stored["metrics"])):
+    if not is_ours or not (stored["metrics"] == {} or is_history(stored["metrics"])):
         raise InputError(
             f"{args.weights} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
             "or start a new run from the weights with --pretrained"

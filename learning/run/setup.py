@@ -125,7 +125,7 @@ def check_run_folder(args, run):
             advice = f"continue it with --resume, or {advice}"
         raise InputError(f"{run.path} holds another run; {advice}")
     only_predicts = args.predict and (continues or not args.weights)
-    tool = None if args.dry_run or only_predicts else run_folder.read_about(run.options).get("made by")
+    tool = None if args.dry_run or only_predicts else run_folder.read_options_file(run.options).get("made by")
     if tool:
         raise InputError(f"{run.path} was made by {tool}, whose files would be replaced; name another --save_path")
 

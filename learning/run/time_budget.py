@@ -15,6 +15,7 @@ from pathlib import Path
 
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import extend_history
 from learning import checkpoint, distributed
 from learning.run.resume import RunState, load_parts, to_checkpoint
 from learning.training.engine import train_epoch, validate_epoch
@@ -115,9 +116,7 @@ def rehearse(args, run, parts, show, shown, timed):
     Returns:
         3 floats: seconds to save a checkpoint, to write logs and pictures of a validation, to save the best weights.
     """
-    history = run_folder.extend_history(
-        {}, *(2 * [dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)]), 0.01, 1.0, 1.0
-    )
+    history = extend_history({}, *(2 * [dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)]), 0.01, 1.0, 1.0)
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".time_budget_") as folder:
         place = run_folder.RunFolder(Path(folder))
         place.create()

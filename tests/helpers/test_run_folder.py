@@ -9,7 +9,9 @@ import pytest
 
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import extend_history, is_history, write_logs
 from helpers.output import replacing_folders
+from helpers.progress import Clock, duration, epoch_line, progress_bar
 from learning.training.metrics import EpochMetrics
 
 
@@ -20,13 +22,13 @@ def summary(value):
 def history_of(epochs):
     history = {}
     for epoch in range(epochs):
-        history = run_folder.extend_history(history, summary(0.5), summary(epoch / 10), 0.01, 2.0, 4.0)
+        history = extend_history(history, summary(0.5), summary(epoch / 10), 0.01, 2.0, 4.0)
     return history
 
 
 def test_the_log_is_the_history_however_often_it_is_written(tmp_path):
     for epochs in (1, 2, 2, 3):
-        run_folder.write_logs(tmp_path, history_of(epochs))
+        write_logs(tmp_path, history_of(epochs))
     rows = list(csv.DictReader((tmp_path / "log_epoch.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert [float(row["miou"]) for row in rows] == [0.0, 0.1, 0.2]
@@ -38,10 +40,10 @@ def test_the_log_is_the_history_however_often_it_is_written(tmp_path):
 
 def test_a_history_extends_a_copy():
     first = history_of(1)
-    run_folder.extend_history(first, summary(0.5), summary(0.9), 0.01, 2.0, 4.0)
+    extend_history(first, summary(0.5), summary(0.9), 0.01, 2.0, 4.0)
     assert first["miou"] == [0.0]
-    assert run_folder.is_history(first)
-    assert not run_folder.is_history({"train_loss": [], "train_acc": [], "val_acc": [], "val_loss": [], "miou": []})
+    assert is_history(first)
+    assert not is_history({"train_loss": [], "train_acc": [], "val_acc": [], "val_loss": [], "miou": []})
 
 
 def test_results_stay_as_they_are_when_predicting_fails(tmp_path):
@@ -92,13 +94,13 @@ def test_a_kill_in_the_middle_of_the_exchange_loses_nothing(tmp_path, renamed):
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
 def test_durations(seconds, words):
-    assert run_folder.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_time_left_follows_from_the_epochs_done(monkeypatch):
     now = iter((100.0, 160.0))
     monkeypatch.setattr(run_folder.time, "monotonic", lambda: next(now))
-    clock = run_folder.Clock(10)
+    clock = Clock(10)
     assert clock.left(0) == "?"
     assert clock.left(2) == "4:00"
 
@@ -108,7 +110,7 @@ def test_the_bar_is_for_terminals_only(monkeypatch, terminal):
     screen = io.StringIO()
     screen.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", screen)
-    bar, report = run_folder.progress_bar(4, "epoch 0 train", run_folder.Clock(2))
+    bar, report = progress_bar(4, "epoch 0 train", Clock(2))
     with bar:
         report(2, EpochMetrics(3, "cpu"))
     shown = screen.getvalue()
@@ -127,7 +129,7 @@ def test_options_survive_the_file_and_damage_is_named(tmp_path):
 
 
 def test_an_epoch_is_one_line():
-    line = run_folder.epoch_line(history_of(2) | {"val_loss": [0.0, math.nan]}, True, "1:00")
+    line = epoch_line(history_of(2) | {"val_loss": [0.0, math.nan]}, True, "1:00")
     assert line.startswith("epoch 1: ")
     assert "mIoU 0.1000 (best)" in line
     assert "\n" not in line

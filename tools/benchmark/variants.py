@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from helpers.run_folder import progress_bar
+from helpers.progress import progress_bar
 from learning import losses
 from learning.run import build as program
 from learning.run import setup

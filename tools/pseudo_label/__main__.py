@@ -27,6 +27,7 @@ from helpers.images import list_images, read_instances, read_label, write_png
 from helpers.labels import VOID
 from helpers.output import replacing_folders
 from helpers.parsing import Parser
+from helpers.progress import progress_bar
 from learning.data.datasets.extra import PROVENANCE, read_provenance
 from tools import runs
 from tools.pseudo_label import confidence
@@ -192,7 +193,7 @@ def predict(args, sources, weights, data, images, folder):
     shares, scales = [weight / sum(weights) for weight in weights], runs.scales(args.mst)
     folder.mkdir()
     counts = 0
-    bar, _ = run_folder.progress_bar(len(images), "pseudo labels")
+    bar, _ = progress_bar(len(images), "pseudo labels")
     with bar:
         found = ensemble.predict(predictors, images, shares, scales, mirror=args.mst)
         for path, (classes, sure) in zip(images, found, strict=True):

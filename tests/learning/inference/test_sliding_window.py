@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from learning.data.loaders import EvalBatch
 from learning.inference import predict as inference
-from learning.inference.predict import MST_SCALES, MemoryLimits, image_scores, predict_images
+from learning.inference.memory import MemoryLimits
+from learning.inference.predict import MST_SCALES, image_scores, predict_images
 from learning.inference.sliding_window import RowBuffer, overlap_in_pixels, shares, starts, window_scores
 from learning.resize import bilinear, resized, strips
 from tests.learning.inference.test_predict import CLASSES, Network, noise
