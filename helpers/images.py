@@ -98,11 +98,9 @@ def read_picture_size(path: Path) -> tuple[int, int]:
     with _open(path) as image:
         _refuse_floats(path, image.mode)
         try:
-            if image.format == "PNG" and not _has_trailing_metadata(path):
-                # PngImageFile.getexif decodes the pixels to reach trailing metadata: 30 ms instead of 0.3 ms (1024x2048 RGB).
-                exif = Image.Image.getexif(image)
-            else:
-                exif = image.getexif()
+            # A PNG's own getexif decodes the pixels to reach metadata after them: 30 ms, not 0.3 ms (1024x2048 RGB).
+            header_only = image.format == "PNG" and not _has_trailing_metadata(path)
+            exif = Image.Image.getexif(image) if header_only else image.getexif()
         except _DECODING_ERRORS as error:
             raise _unreadable(path, error) from None
         if image.format == "TIFF":  # image.size may be rotated already, the tags are not

@@ -98,7 +98,7 @@ def soft_vote(args, weights):
     shares = [weight / sum(weights) for weight in weights]
     paths = [sample.image for sample in data.split(args.split)]
     voters = [runs.describe(source) | {"weight": weight} for source, weight in zip(sources, weights, strict=True)]
-    found = ensemble.predict(predictors, paths, shares, scales, mirror=args.mst)
+    found = ensemble.predict(predictors, paths, shares, scales, flip=args.mst)
     return data, found_by, voters, (classes for classes, _ in found)
 
 

@@ -54,7 +54,9 @@ class InferenceSettings:
     preprocess: Callable[[torch.Tensor], torch.Tensor] = lambda images: images
 
 
-def image_scores(model: Model, images: torch.Tensor, scales: Sequence[float] = (1.0,), flip: bool = False) -> torch.Tensor:
+def image_scores(
+    model: Model, images: torch.Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> torch.Tensor:
     """Logits of a batch, averaged over scales and flips.
 
     Each scale resizes the images bilinearly (align_corners=False) to int(scale * size), and the logits back. An image and its

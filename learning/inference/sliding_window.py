@@ -1,7 +1,7 @@
 """Logits of an image by sliding windows, in memory that depends on the window size and the image width only.
 
-Windows go from left to right in rows from top to bottom. Where they overlap, their logits are blended by smooth weights. Rows that
-no further window overlaps are passed on and freed.
+Windows go from left to right in rows from top to bottom. Where they overlap, their logits are blended by smooth weights. Rows
+that no further window overlaps are passed on and freed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -41,7 +41,7 @@ def dry_run(args, data, surveys, run):
     from helpers.progress import duration
     from helpers.scoring import scores
     from learning import checkpoint
-    from learning.inference.predict import MST_SCALES, predict_images
+    from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
     from learning.run.build import Parts
     from learning.run.summary import first_screen
     from learning.training.engine import train_epoch, validate_epoch
@@ -74,11 +74,12 @@ def dry_run(args, data, surveys, run):
         ),
     )
     _, single = timed(
-        "prediction of 1 image, single scale", lambda: list(predict_images(parts.network, [one], autocast=autocast))
+        "prediction of 1 image, single scale",
+        lambda: list(predict_images(parts.network, [one], InferenceSettings(autocast=autocast))),
     )
     ((_, prediction),), several = timed(
         "prediction of 1 image, --mst",
-        lambda: list(predict_images(parts.network, [one], MST_SCALES, True, autocast)),
+        lambda: list(predict_images(parts.network, [one], InferenceSettings(MST_SCALES, True, autocast))),
     )
     with tempfile.TemporaryDirectory() as folder:
         state = {

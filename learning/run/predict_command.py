@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import options
@@ -165,19 +166,18 @@ def check_disk(args, sizes, num_classes, folder):
 
 
 def way(args, parts):
-    """How images are predicted, as arguments of `learning.inference.predict.predict_images`, and in words."""
+    """How images are predicted: `InferenceSettings`, `MemoryLimits`, and a description of both."""
     from learning.inference.memory import MemoryLimits
-    from learning.inference.predict import MST_SCALES
+    from learning.inference.predict import MST_SCALES, InferenceSettings
 
     scales = tuple(args.scales or MST_SCALES) if args.mst else (1.0,)
-    mirror = args.mst and args.flip
+    flip = args.mst and args.flip
     # On a CPU several windows at a time take memory and no less time.
     windows = 1 if parts.device.type == "cpu" else args.batch_size
-    room = MemoryLimits(args.tile, args.overlap, windows)
-    words = f"{len(scales)} scales{', each mirrored too' if mirror else ''}" if args.mst else "single scale"
+    limits = MemoryLimits(args.tile, args.overlap, windows)
+    words = f"{len(scales)} scales{', each mirrored too' if flip else ''}" if args.mst else "single scale"
     words += f", windows of {'x'.join(map(str, args.tile))}" if args.tile else ""
-    arguments = {"scales": scales, "mirror": mirror, "room": room, "autocast": parts.precision.autocast}
-    return arguments, words
+    return InferenceSettings(scales, flip, parts.precision.autocast), limits, words
 
 
 def keeper(args, folder):
@@ -203,13 +203,13 @@ def predict_split(args, data, split, parts, run):
         predict_images,
     )
 
-    arguments, words = way(args, parts)
+    settings, limits, words = way(args, parts)
     folders = [run.results(split), run.results(split, color=True), *([run.scores(split)] if args.save_scores else [])]
     number, began = len(data.split(split)), time.monotonic()
     bar, _ = progress_bar(number, f"predict {split}")
     with bar, replacing_folders(*folders) as (ids, colors, *scores):
         keep = keeper(args, scores[0]) if scores else None
-        found = predict_images(parts.network, parts.images(split), **arguments, keep=keep)
+        found = predict_images(parts.network, parts.images(split), settings, limits, keep)
         write_predictions(found, data.labels, ids, colors, bar.update)
     if not scores:
         set_scores_aside(run.scores(split))
@@ -247,18 +247,13 @@ def predict_pictures(args, data, parts, found, output):
     check_disk(args, seen, len(data.labels.classes), output)
     inputs.write_record(output, result_files(args, found))
     batches = PictureBatches(found, seen, 1 if args.tile else args.batch_size, parts.feed)
-    arguments, words = way(args, parts)
+    settings, limits, words = way(args, parts)
+    settings = replace(settings, preprocess=batches.finish)
     began = time.monotonic()
     bar, _ = progress_bar(sum(math.prod(picture.size) for picture in found), "predict", unit="px")
     with bar:
-        predictions = predict_images(
-            parts.network,
-            batches,
-            **arguments,
-            keep=keeper(args, output / "scores"),
-            prepare=batches.finish,
-            report=bar.update,
-        )
+        keep = keeper(args, output / "scores")
+        predictions = predict_images(parts.network, batches, settings, limits, keep, bar.update)
         write_picture_predictions(predictions, data.labels, output)
     speed = len(found) / (time.monotonic() - began)
     print(f"{len(found)} pictures predicted ({words}; {speed:.2f} images/s): {output}")

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from learning.inference.predict import MST_SCALES, predict_images
+from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
 from learning.run import build, setup
 from tools.benchmark import tutorial
 from tools.benchmark.limits import peak_gib, reset_peak
@@ -71,9 +71,8 @@ def time_kind(kind, parts, theirs, batch, scales, mirror, repeats, deadline):
     alone = [batch.images[index : index + 1].contiguous() for index in range(number)]
 
     def ours():
-        found["ours"] = [
-            classes for _, classes in predict_images(parts.network, [batch], scales, mirror, parts.precision.autocast)
-        ]
+        inference = InferenceSettings(scales, mirror, parts.precision.autocast)
+        found["ours"] = [classes for _, classes in predict_images(parts.network, [batch], inference)]
 
     def tutorials():
         with as_shipped():

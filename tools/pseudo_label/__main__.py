@@ -195,7 +195,7 @@ def predict(args, sources, weights, data, images, folder):
     counts = 0
     bar, _ = progress_bar(len(images), "pseudo labels")
     with bar:
-        found = ensemble.predict(predictors, images, shares, scales, mirror=args.mst)
+        found = ensemble.predict(predictors, images, shares, scales, flip=args.mst)
         for path, (classes, sure) in zip(images, found, strict=True):
             levels = confidence.to_levels(sure)
             counts = counts + confidence.count_levels(classes, levels, len(data.labels.classes))
