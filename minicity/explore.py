@@ -7,7 +7,6 @@ import argparse
 import csv
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
-from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
 from helpers.images import colorize, overlay, read_image, read_instances, read_label
 from helpers.parsing import Parser
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS, open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 
@@ -121,11 +120,7 @@ def _count_instances(dataset, split):
         numbers = np.flatnonzero(np.bincount(read_instances(path).ravel()))
         return np.bincount(numbers[numbers >= 1000] // 1000, minlength=256)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        bar = tqdm(
-            threads.map(look, paths), total=len(paths), desc=f"counting {split}", delay=1, leave=False, disable=None
-        )
-        by_id = sum(bar)
+    by_id = sum(map_in_threads(look, paths, description=f"counting {split}"))
     return np.array([by_id[row.id] if row.has_instances else -1 for row in dataset.labels.classes], np.int64)
 
 

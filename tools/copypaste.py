@@ -11,19 +11,18 @@ import json
 import os
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
 from helpers.image_sheets import pair_sheet
 from helpers.images import read_instances, read_label, write_png
 from helpers.parsing import Parser
 from helpers.run_folder import write_text
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS, open_dataset
 from learning.data.datasets.extra import RECORD, read_sources
 from learning.data.datasets.splits import TRAIN_ON, select
@@ -187,9 +186,7 @@ class Factory:
         """
         jobs = [(train_id, index) for train_id in classes for index in range(num)]
         shown = {index * num // _SHOWN for index in range(_SHOWN)}
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            work = threads.map(lambda job: self._make(folder, *job, job[1] in shown), jobs)
-            return list(tqdm(work, total=len(jobs), desc="pasting", unit="img", delay=1, leave=False, disable=None))
+        return map_in_threads(lambda job: self._make(folder, *job, job[1] in shown), jobs, description="pasting")
 
     def _make(self, folder, train_id, number, is_shown):
         labels = self.data.labels

@@ -1,8 +1,5 @@
 """Compare predictions with the truth: every pixel of every image, and what is wrong with the files. No torch here."""
 
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
@@ -12,6 +9,7 @@ from PIL import Image
 from helpers.errors import InputError
 from helpers.images import read_instances, read_label
 from helpers.scoring import scores
+from helpers.threads import map_in_threads
 
 
 def count_all(samples, predictions, dataset, with_instances):
@@ -34,25 +32,8 @@ def count_all(samples, predictions, dataset, with_instances):
     # freed (mallopt(3), M_MMAP_THRESHOLD). It is never written, so it costs nothing; elsewhere it does nothing.
     np.empty(31 << 20, np.uint8)
     count = partial(count_image, dataset=dataset, with_instances=with_instances)
-    confusions, matches = zip(*in_threads(count, samples, predictions), strict=True)
+    confusions, matches = zip(*map_in_threads(count, samples, predictions, description="evaluating"), strict=True)
     return list(confusions), None if matches[0] is None else np.concatenate(matches)
-
-
-def in_threads(work, *arguments, words="evaluating"):
-    """list of work(*arguments), in their order, with a progress bar: decoding and encoding let other threads run."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(with_bar(threads.map(work, *arguments), len(arguments[0]), words))
-
-
-def with_bar(counted, total, words):
-    """What is counted, with a progress bar on a terminal where tqdm is installed: scoring needs numpy and Pillow only."""
-    if not (sys.stderr and sys.stderr.isatty()):  # importing tqdm takes as long as scoring thirty small images
-        return counted
-    with suppress(ImportError):
-        from tqdm import tqdm
-
-        return tqdm(counted, total=total, desc=words, delay=1, leave=False)
-    return counted
 
 
 def count_image(sample, path, dataset, with_instances):

@@ -6,7 +6,7 @@ from helpers.errors import InputError
 from helpers.images import read_label
 from helpers.probabilities import read_probabilities
 from helpers.scoring import bootstrap, boundary_iou, calibration, scores
-from helpers.scoring.counting import in_threads
+from helpers.threads import map_in_threads
 
 
 def boundaries(samples, predictions, dataset, fraction):
@@ -28,7 +28,7 @@ def boundaries(samples, predictions, dataset, fraction):
         distance = boundary_iou.width(truth.shape, fraction)
         return boundary_iou.boundary_counts(truth, decode[read_label(path)], len(names), distance)
 
-    values = boundary_iou.boundary_iou(sum(in_threads(count, samples, predictions)))
+    values = boundary_iou.boundary_iou(sum(map_in_threads(count, samples, predictions, description="evaluating")))
     found = {"fraction": fraction, "class": dict(zip(names, values.tolist(), strict=True)), "mean": scores.mean(values)}
     lines = [f"{name:<14}: {value:5.3f}" for name, value in (*found["class"].items(), ("Average", found["mean"]))]
     return found, [f"boundary IoU, within {100 * fraction:g} % of the diagonal", "-" * 32, *lines]
@@ -56,7 +56,7 @@ def calibrated(samples, folder, dataset):
             raise InputError(f"{path} holds {len(probabilities)} classes, not the {expected}; predict again")
         return calibration.bin_pixels(probabilities, dataset.decode[read_label(sample.label)])
 
-    bins = sum(in_threads(count, samples))
+    bins = sum(map_in_threads(count, samples, description="evaluating"))
     error = calibration.expected_calibration_error(bins)
     number, right, confidence = bins
     with np.errstate(invalid="ignore"):

@@ -10,17 +10,16 @@ import hashlib
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_image, read_label
+from helpers.threads import NUM_THREADS, map_ahead, show_progress
 
 MAGIC = b"pixels01"  # 8 bytes; the number is the version of the layout
 SUFFIX = ".pixels"
@@ -307,23 +306,17 @@ def _write(path, samples, decode, header, layout, words):
 
 def _decode(samples, decode, layout, put, words):
     """Decode every sample in threads (Pillow lets them run) and `put(start, uint8 array)` the parts, one at a time."""
-    files, workers = Files(samples, decode), min(8, os.cpu_count() or 1)
+    files = Files(samples, decode)
 
     def read(index):
         return files.image(index).permute(1, 2, 0).contiguous().numpy(), files.label(index).numpy()
 
-    with (
-        ThreadPoolExecutor(workers) as threads,
-        tqdm(total=len(samples), desc=words, unit="img", delay=0.5, leave=False, disable=None) as bar,
-    ):
-        for begin in range(0, len(samples), 4 * workers):  # so that no more than these are held
-            indices = range(begin, min(begin + 4 * workers, len(samples)))
-            for index, (image, label) in zip(indices, threads.map(read, indices), strict=True):
-                if not image.shape[:2] == label.shape == layout.sizes[index]:
-                    raise InputError(f"{samples[index].image} or its label changed while it was read; start again")
-                put(layout.starts[index], image)
-                put(layout.starts[index] + image.size, label)
-                bar.update()
+    decoded = map_ahead(read, range(len(samples)), cost=lambda _: 1, budget=4 * NUM_THREADS)
+    for index, (image, label) in enumerate(show_progress(decoded, len(samples), words)):
+        if not image.shape[:2] == label.shape == layout.sizes[index]:
+            raise InputError(f"{samples[index].image} or its label changed while it was read; start again")
+        put(layout.starts[index], image)
+        put(layout.starts[index] + image.size, label)
 
 
 @contextlib.contextmanager

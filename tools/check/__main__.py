@@ -6,19 +6,17 @@ errors in the data, 2 if there is nothing to examine.
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.run_folder import write_text
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Finding, search
 from tools.check.comparison import compare
@@ -88,9 +86,7 @@ def examine_all(dataset):
         list of tools.check.picture.Picture, in the order of the splits. Only as many pictures as threads are in memory.
     """
     samples = [(split, sample) for split in dataset.splits for sample in dataset.splits[split]]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        pictures = threads.map(lambda one: examine(dataset, *one), samples)
-        return list(tqdm(pictures, total=len(samples), desc="checking", unit="image", leave=False, disable=None))
+    return map_in_threads(lambda one: examine(dataset, *one), samples, description="checking")
 
 
 def summarize(pictures, split, labels):

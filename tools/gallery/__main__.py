@@ -18,7 +18,8 @@ from helpers.output import replacing_folders
 from helpers.parsing import Parser
 from helpers.run_folder import write_text
 from helpers.scoring import scores
-from helpers.scoring.counting import count_all, in_threads
+from helpers.scoring.counting import count_all
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
 from learning.data.datasets.splits import remarks
 from learning.data.predictions import find_dataset, find_predictions
@@ -81,8 +82,8 @@ def _render(dataset, pairs, args, folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     width = None if args.embed else args.width
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
-        rendered = in_threads(
-            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, words="pictures"
+        rendered = map_in_threads(
+            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, description="images"
         )
         _place(folder, Path(scratch))
     return rendered

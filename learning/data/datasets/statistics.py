@@ -1,14 +1,12 @@
 """A look at every file before anything is trained: sizes, label values, and how often each class occurs."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
+from helpers.threads import map_in_threads
 from learning.data.datasets.base import Finding
 
 
@@ -59,18 +57,7 @@ def dataset_statistics(dataset, split):
                 raise InputError(findings[0].line())
         return size, pixels[:num_classes], pixels[num_classes:].sum()
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        # The bar appears only where the look takes long enough to be wondered at.
-        rows = list(
-            tqdm(
-                threads.map(look, samples),
-                total=len(samples),
-                desc=f"checking {split}",
-                delay=1,
-                leave=False,
-                disable=None,
-            )
-        )
+    rows = map_in_threads(look, samples, description=f"checking {split}")
     sizes, pixels, void = zip(*rows, strict=True)
     return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
 
