@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from helpers.errors import InputError, exit_status, is_out_of_memory
+from helpers.history import extend_history
 from helpers.signals import Stopped, StopSignals
 from learning.run import command_line
 
@@ -64,7 +65,7 @@ def train(setup: Setup, started: float) -> None:
     Args:
         started: start of the program, by `time.monotonic`.
     """
-    from helpers.run_folder import extend_history
+
     from learning.run import predict_command, progress, replay_command, resume, summary, time_budget
     from learning.run.build import build_run
     from learning.run.saver import CheckpointSaver

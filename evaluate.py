@@ -14,8 +14,8 @@ import numpy as np
 import options
 from helpers.errors import InputError, exit_status
 from helpers.labels import LabelTable
+from helpers.output import write_text
 from helpers.parsing import Parser, Switch
-from helpers.run_folder import write_text
 from helpers.scoring import optional_scores, report, scores
 from helpers.scoring.boundary_iou import FRACTION
 from helpers.scoring.counting import count_all

@@ -14,7 +14,8 @@ from PIL import Image
 from tiny import make_minicity, save
 
 import options
-from helpers import plots, run_folder
+from helpers import plots
+from helpers.history import COLUMNS, TIME_COLUMNS
 from helpers.images import colorize, overlay
 from helpers.labels import CITYSCAPES, VOID
 from helpers.scoring import scores
@@ -119,7 +120,7 @@ def test_mst_takes_any_batch_size(tmp_path, camvid):
 
 @pytest.mark.parametrize("epochs", [1, 7])
 def test_the_learning_curve_takes_any_length(tmp_path, epochs):
-    history = {name: [0.5] * epochs for name in (*run_folder.COLUMNS.values(), *run_folder.TIME_COLUMNS.values())}
+    history = {name: [0.5] * epochs for name in (*COLUMNS.values(), *TIME_COLUMNS.values())}
     plots.learning_curve(history, tmp_path / "curve.png")
     plots.learning_curve(history | {"miou": [math.nan] * epochs}, tmp_path / "nan.png")
     assert Image.open(tmp_path / "curve.png").size[0] > 1000

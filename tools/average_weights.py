@@ -10,6 +10,7 @@ from typing import Protocol, TypeGuard
 import torch
 
 from helpers import run_folder
+from helpers.progress import progress_bar
 from learning import checkpoint
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
@@ -36,7 +37,7 @@ def average(sources: Sequence[runs.Source], stored: Options, max_batches: int) -
     network = run.network.model
     network.load_state_dict(model.state_dict())
     batch_size = stored.training.batch_size
-    bar, _ = run_folder.progress_bar(max_batches * batch_size, "statistics")
+    bar, _ = progress_bar(max_batches * batch_size, "statistics")
 
     def batches() -> Iterator[torch.Tensor]:
         for images in islice(training_images(run.train_batches, max_batches, batch_size), max_batches):

@@ -24,6 +24,7 @@ from helpers import run_folder
 from helpers.errors import InputError, exit_status
 from helpers.output import replacing_folders
 from helpers.parsing import Parser
+from helpers.progress import duration, progress_bar
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Dataset
 from learning.data.predictions import find_predictions
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         output, vote.found_by, options.split, None
     )  # a kill must not leave results described by an earlier vote
     folders = [run_folder.RunFolder(output).results(options.split, color) for color in (False, True)]
-    bar, _ = run_folder.progress_bar(len(samples), f"{options.vote} vote {options.split}")
+    bar, _ = progress_bar(len(samples), f"{options.vote} vote {options.split}")
     with bar, replacing_folders(*folders) as (ids, colors):
         predictions = zip(samples, vote.predictions, strict=True)
         write_predictions(predictions, vote.data.labels, ids, colors, bar.update)
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.monotonic() - began
     print(
         f"{len(samples)} {options.split} images by the {options.vote} vote of {len(vote.voters)} in "
-        f"{run_folder.duration(seconds)} ({len(samples) / seconds:.1f} images/s): {folders[0]}, in color: {folders[1]}"
+        f"{duration(seconds)} ({len(samples) / seconds:.1f} images/s): {folders[0]}, in color: {folders[1]}"
     )
     if any(sample.label for sample in samples):
         print(f"score them with: python evaluate.py --results {shlex.quote(str(folders[0]))}")
@@ -161,7 +162,7 @@ def write_about(output: Path, found_by: dict[str, Any], split: str, vote: dict[s
         vote: on this split; None removes an earlier one.
     """
     path = output / "options.json"
-    about = run_folder.read_about(path)
+    about = run_folder.read_options_file(path)
     made = about.get("votes", {}) if about.get("made by") == PROGRAM else {}
     if made and about["options"] != found_by:
         raise InputError(f"--output {output} holds votes on {about['options']}; name another folder")

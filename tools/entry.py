@@ -19,7 +19,8 @@ from pathlib import Path
 
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser, Size
-from helpers.run_folder import RunFolder, duration
+from helpers.progress import duration
+from helpers.run_folder import RunFolder
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.run import command_line, setup

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers.errors import InputError
-from helpers.run_folder import COLUMNS, RunFolder
+from helpers.history import COLUMNS
+from helpers.run_folder import RunFolder
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all
 from learning.data.datasets.base import Dataset

@@ -49,7 +49,7 @@ def open_source(argument: str) -> Source:
     weights = run_folder.RunFolder(path).best if path.is_dir() else path
     if not weights.is_file():
         raise InputError(f"there are no weights {weights}; name a run folder, or a checkpoint in one")
-    about = run_folder.read_about(weights.parent / "options.json")
+    about = run_folder.read_options_file(weights.parent / "options.json")
     if not about:
         raise InputError(f"{weights} has no options.json beside it, which says how the run was made; name a run folder")
     return Source(weights, about)

@@ -14,6 +14,7 @@ from helpers import run_folder
 from helpers.images import write_png
 from helpers.labels import LabelTable
 from helpers.output import claim_file, writing
+from helpers.progress import progress_bar
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.predictions import find_predictions
 from tools import runs
@@ -71,7 +72,7 @@ def _labels(
     submission: Submission, data: Dataset, samples: Sequence[Sample], files: Sequence[Path]
 ) -> Iterator[tuple[Sample, np.ndarray]]:
     values = data.labels.decoder("ids", "train_ids" if submission.train_ids else "ids")[0]
-    bar, _ = run_folder.progress_bar(len(samples), f"writing {submission.format}")
+    bar, _ = progress_bar(len(samples), f"writing {submission.format}")
     with bar:
         for sample, path in zip(samples, files, strict=True):
             label = values[runs.read_prediction(path, sample, data.labels)]

@@ -14,7 +14,8 @@ from helpers.images import read_label
 from helpers.labels import LabelTable
 from helpers.probabilities import read_probabilities
 from helpers.scoring import bootstrap, boundary_iou, calibration, scores
-from helpers.scoring.counting import LabeledDataset, LabeledSample, in_threads
+from helpers.scoring.counting import LabeledDataset, LabeledSample
+from helpers.threads import map_in_threads
 
 Report: TypeAlias = tuple[dict[str, object], list[str]]
 
@@ -38,7 +39,7 @@ def boundary_scores(
         distance = boundary_iou.band_width((height, width), fraction)
         return boundary_iou.boundary_counts(truth, decode_prediction[read_label(path)], len(names), distance)
 
-    values = boundary_iou.boundary_iou(np.sum(in_threads(count, samples, predictions), 0))
+    values = boundary_iou.boundary_iou(np.sum(map_in_threads(count, samples, predictions, description="evaluating"), 0))
     by_class = dict(zip(names, values.tolist(), strict=True))
     mean = scores.mean(values)
     lines = [f"boundary IoU, within {100 * fraction:g} % of the diagonal", "-" * 32]
@@ -67,7 +68,7 @@ def calibration_error(samples: Sequence[LabeledSample], folder: Path, dataset: L
             raise InputError(f"{path} holds {len(probabilities)} classes, not the {expected}; predict again")
         return calibration.bin_pixels(probabilities, dataset.decode[read_label(sample.label)])
 
-    bins = np.sum(in_threads(count, samples), 0)
+    bins = np.sum(map_in_threads(count, samples, description="evaluating"), 0)
     error = calibration.expected_calibration_error(bins)
     pixels, correct, confidence = bins
     with np.errstate(invalid="ignore"):

@@ -9,14 +9,14 @@ from itertools import islice
 import numpy as np
 import torch
 
-from helpers import run_folder
 from helpers.errors import InputError
 from learning import distributed
 from learning.data import class_weights
 from learning.data.augmentation.copy_paste import CopyPaste
 from learning.data.datasets.base import Dataset
+from learning.data.fingerprint import fingerprint
 from learning.data.loaders import EvalBatches, TrainBatches
-from learning.device import Precision, choose_precision, keep_freed_memory, pick_device, set_determinism
+from learning.device import Precision, choose_precision, pick_device, set_determinism
 from learning.losses import Criterion
 from learning.models import Architecture, build_model, freeze
 from learning.rng import INITIAL_WEIGHTS, torch_seed
@@ -160,8 +160,6 @@ def build_compute(options: ComputeOptions, seed: int, deterministic: bool) -> Co
     distributed.start(device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    if device.type == "cpu":
-        keep_freed_memory()
     # Where nobody typed a seed, each process has drawn its own.
     seed = distributed.all_reduce_max(seed)
     return Compute(device, Precision(choose_precision(options.amp, device), device), seed)
@@ -253,7 +251,7 @@ def build_run(setup: Setup) -> Run:
         rate,
         evaluated,
         over_gpus(evaluated, compute) if ema else network.parallel,
-        run_folder.fingerprint(setup.dataset),
+        fingerprint(setup.dataset),
         trains_on_val(options.data),
         resolved.stored(),
     )

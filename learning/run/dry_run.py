@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import torch
 
-from helpers import run_folder
+from helpers.progress import duration
 from helpers.scoring import scores
 from learning import checkpoint
-from learning.inference.predict import MST_SCALES, predict_images
+from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
 from learning.run import summary
 from learning.run.build import Run, build_run
 from learning.run.setup import Setup
@@ -49,11 +49,13 @@ def _measure_and_print(run: Run, setup: Setup) -> None:
         ),
     )
     parallel = run.network.parallel
+    single_scale = InferenceSettings(autocast=autocast)
+    all_scales = InferenceSettings(MST_SCALES, flip=True, autocast=autocast)
     _, single = _timed(
-        "prediction of 1 image, single scale", lambda: list(predict_images(parallel, [batch], autocast=autocast))
+        "prediction of 1 image, single scale", lambda: list(predict_images(parallel, [batch], single_scale))
     )
     ((_, prediction),), multi_scale = _timed(
-        "prediction of 1 image, --mst", lambda: list(predict_images(parallel, [batch], MST_SCALES, True, autocast))
+        "prediction of 1 image, --mst", lambda: list(predict_images(parallel, [batch], all_scales))
     )
     saving = _time_saving(run, setup.folder.checkpoint.name)
     truth = batch.labels[0].cpu().numpy()
@@ -65,8 +67,8 @@ def _measure_and_print(run: Run, setup: Setup) -> None:
     epoch = pace.seconds(RunLength(steps_per_epoch, steps_per_epoch))
     total = pace.seconds(run.length) + num_val * (multi_scale if setup.options.prediction.mst else single)
     print(
-        f"peak memory {peak_memory(run.compute.device)}; an epoch with its validation about {run_folder.duration(epoch)}, "
-        f"the whole run about {run_folder.duration(total)} and the time to read the data. Nothing was kept."
+        f"peak memory {peak_memory(run.compute.device)}; an epoch with its validation about {duration(epoch)}, "
+        f"the whole run about {duration(total)} and the time to read the data. Nothing was kept."
     )
 
 

@@ -8,17 +8,20 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from helpers import probabilities, run_folder
+from helpers import probabilities
 from helpers.errors import InputError
 from helpers.output import replacing_folders, set_aside
+from helpers.progress import progress_bar
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.datasets.base import Sample
 from learning.inference import inputs
 from learning.inference.batches import PictureBatches, seen_size
-from learning.inference.predict import MST_SCALES, MemoryLimits, predict_images
+from learning.inference.memory import MemoryLimits
+from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
 from learning.inference.write import write_picture_predictions, write_predictions
 from learning.run.build import Compute, Run, RunModel, build_prediction
 from learning.run.build_data import RunData
@@ -68,8 +71,10 @@ def check_disk(save_scores: str | None, sizes: Sequence[tuple[int, int]], num_cl
         )
 
 
-def inference_settings(options: PredictionOptions, compute: Compute, batch_size: int) -> tuple[dict[str, object], str]:
-    """How images are predicted: as arguments of `predict_images`, and in words."""
+def inference_settings(
+    options: PredictionOptions, compute: Compute, batch_size: int
+) -> tuple[InferenceSettings, MemoryLimits, str]:
+    """How images are predicted, and a description of it."""
     scales = tuple(options.scales or MST_SCALES) if options.mst else (1.0,)
     flip = options.mst and options.flip
     # On a CPU several windows at a time take memory and no less time.
@@ -79,13 +84,8 @@ def inference_settings(options: PredictionOptions, compute: Compute, batch_size:
         description = f"{len(scales)} scales{', each also flipped' if flip else ''}"
     if options.tile:
         description += f", windows of {'x'.join(map(str, options.tile))}"
-    arguments = {
-        "scales": scales,
-        "mirror": flip,
-        "room": MemoryLimits(options.tile, options.overlap, windows),
-        "autocast": compute.precision.autocast,
-    }
-    return arguments, description
+    limits = MemoryLimits(options.tile, options.overlap, windows)
+    return InferenceSettings(scales, flip, compute.precision.autocast), limits, description
 
 
 def score_writer(save_scores: str | None, folder: Path) -> Callable | None:
@@ -131,16 +131,16 @@ def predict_split(
     split: str, options: PredictionOptions, compute: Compute, data: RunData, network: RunModel, folder: RunFolder
 ) -> None:
     """Write results_SPLIT (label ids), results_color_SPLIT and maybe scores_SPLIT, in place of those of before."""
-    arguments, description = inference_settings(options, compute, data.batch_size)
+    settings, limits, description = inference_settings(options, compute, data.batch_size)
     folders = [folder.results(split), folder.results(split, color=True)]
     if options.save_scores:
         folders.append(folder.scores(split))
     number = len(data.dataset.split(split))
     began = time.monotonic()
-    bar, _ = run_folder.progress_bar(number, f"predict {split}")
+    bar, _ = progress_bar(number, f"predict {split}")
     with bar, replacing_folders(*folders) as (ids, colors, *scores), closing(data.unlabeled_batches(split)) as batches:
-        keep = score_writer(options.save_scores, scores[0]) if scores else None
-        found = predict_images(network.parallel, batches, **arguments, keep=keep)
+        open_probabilities = score_writer(options.save_scores, scores[0]) if scores else None
+        found = predict_images(network.parallel, batches, settings, limits, open_probabilities)
         write_predictions(found, data.dataset.labels, ids, colors, bar.update)
     if not options.save_scores:
         set_scores_aside(folder.scores(split))
@@ -173,18 +173,13 @@ def predict_pictures(
     check_disk(options.save_scores, sizes, len(dataset.labels.classes), output)
     inputs.record_results(output, result_files(pictures, options.save_scores))
     batches = PictureBatches(pictures, sizes, 1 if options.tile else data.batch_size, data.loader)
-    arguments, description = inference_settings(options, compute, data.batch_size)
+    settings, limits, description = inference_settings(options, compute, data.batch_size)
+    settings = replace(settings, preprocess=batches.finish)
     began = time.monotonic()
-    bar, _ = run_folder.progress_bar(sum(math.prod(picture.size) for picture in pictures), "predict", unit="px")
+    bar, _ = progress_bar(sum(math.prod(picture.size) for picture in pictures), "predict", unit="px")
     with bar:
-        predictions = predict_images(
-            network.parallel,
-            batches,
-            **arguments,
-            keep=score_writer(options.save_scores, output / "scores"),
-            prepare=batches.finish,
-            report=bar.update,
-        )
+        open_probabilities = score_writer(options.save_scores, output / "scores")
+        predictions = predict_images(network.parallel, batches, settings, limits, open_probabilities, bar.update)
         write_picture_predictions(predictions, dataset.labels, output)
     speed = len(pictures) / (time.monotonic() - began)
     print(f"{len(pictures)} images predicted ({description}; {speed:.2f} images/s): {output}")

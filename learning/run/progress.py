@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from helpers import run_folder
+from helpers.progress import Clock, progress_bar
 from learning import distributed
 from learning.run.build import Run
 from learning.run.saver import CheckpointSaver
@@ -27,7 +27,7 @@ class EpochClock:
         speed: images a second of the last training, NaN where it had no step left.
     """
 
-    clock: run_folder.Clock
+    clock: Clock
     done: int = 0
     speed: float = math.nan
 
@@ -39,7 +39,7 @@ class EpochClock:
 
 def epoch_clock(run: Run, epochs_done: int) -> EpochClock:
     """The clock of the epochs that a run has left."""
-    return EpochClock(run_folder.Clock(run.length.total_steps / run.length.steps_per_epoch - epochs_done))
+    return EpochClock(Clock(run.length.total_steps / run.length.steps_per_epoch - epochs_done))
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def training_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics, clock:
     num_done = state.step * run.step_size
     num_val = len(run.data.dataset.split("val")) if run.length.validates(state.epoch) else 0
     share = num_train / (num_train + num_val)  # of the epoch, that training takes
-    bar, progress = run_folder.progress_bar(num_train, f"epoch {state.epoch} train", clock.clock, clock.done, share)
+    bar, progress = progress_bar(num_train, f"epoch {state.epoch} train", clock.clock, clock.done, share)
     with bar:
         bar.update(num_done)
         yield reporting(progress, lambda: saver.after_step(trained))
@@ -63,7 +63,7 @@ def training_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics, clock:
 def validation_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics) -> Iterator[Report]:
     """A bar over the validation images; yields what `validate_epoch` reports to."""
     num_val = len(run.data.dataset.split("val"))
-    bar, progress = run_folder.progress_bar(num_val, f"epoch {saver.state.epoch} val")
+    bar, progress = progress_bar(num_val, f"epoch {saver.state.epoch} val")
     with bar:
         yield reporting(progress, lambda: saver.after_validation_batch(trained))
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import options
-from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import is_history
 from helpers.output import writing
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
@@ -32,7 +32,7 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
     path = Path(chosen.weights)
     stored = _load_last(path, folder)
     can_be_resumed = "optimizer_state_dict" in stored and "step" in stored  # the tutorial's checkpoints have no step
-    if not can_be_resumed or not (stored["metrics"] == {} or run_folder.is_history(stored["metrics"])):
+    if not can_be_resumed or not (stored["metrics"] == {} or is_history(stored["metrics"])):
         raise InputError(
             f"{path} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
             "or start a new run from the weights with --pretrained"

@@ -14,7 +14,7 @@ from pathlib import Path
 import options
 from helpers.errors import InputError
 from helpers.output import refuse_marked, refuse_unwritable
-from helpers.run_folder import RunFolder, read_about
+from helpers.run_folder import RunFolder, read_options_file
 from learning.data import class_weights
 from learning.data.datasets import add_training_images, open_dataset, without_files
 from learning.data.datasets.base import Dataset
@@ -65,7 +65,7 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
     source = run.replay or (folder.last if run.resume and folder.holds_run else run.weights)
     stored: Mapping[str, object] = {}
     if run.predict or source:
-        about = read_about((Path(source).parent if source else folder.path) / folder.options.name)
+        about = read_options_file((Path(source).parent if source else folder.path) / folder.options.name)
         stored = about.get("options") or _checkpoint_options(source)
         if run.predict:  # a run that overfits a few images predicts the real splits, too
             new = {"overfit", *options.option_names(options.PREDICTION)}
@@ -164,7 +164,7 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
         raise InputError(f"{folder.path} holds another run; {advice}")
     only_predicts = run.predict and (continues or not run.weights)
     if not (run.dry_run or only_predicts):
-        refuse_marked(folder.path, read_about(folder.options).get("made by"), "--save_path")
+        refuse_marked(folder.path, read_options_file(folder.options).get("made by"), "--save_path")
 
 
 def fill_defaults(parsed: Options, dataset: Dataset) -> Options:

@@ -21,7 +21,7 @@ class RunState:
     Args:
         epoch: the current epoch, or the next.
         step: steps of it that are done.
-        history: one value a finished epoch; see `helpers.run_folder.extend_history`.
+        history: one value a finished epoch; see `helpers.extend_history`.
         best_miou: of the finished epochs; None before the first.
         external_weights: "none", or the hash of the file that the run started from.
         trained: counts of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.

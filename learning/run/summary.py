@@ -11,7 +11,9 @@ import numpy as np
 import torch
 import torchvision
 
-from helpers import plots, run_folder
+from helpers import image_sheets, plots, run_folder
+from helpers.history import write_logs
+from helpers.progress import duration, epoch_line
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.augmentation.sampling import describe, leaves_image
@@ -47,14 +49,14 @@ def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
         return
     folder.create()
     write_options(folder, setup, run, state)
-    run_folder.write_logs(folder.path, state.history)  # a kill may have come between the checkpoint and these
+    write_logs(folder.path, state.history)  # a kill may have come between the checkpoint and these
     if state.history:
         plots.learning_curve(state.history, folder.path / "learning_curve.png")
     print(first_screen(setup, run), flush=True)
     if state.epoch or state.step:
         print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
     images, labels = run.training.mix(*next(iter(run.train_batches.epoch(state.epoch))), state.epoch, 0)
-    plots.train_batch(
+    image_sheets.train_batch(
         images.cpu().numpy(),
         labels.cpu().numpy(),
         run.data.loader.mean,
@@ -209,7 +211,7 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
     }
-    typed_before = run_folder.read_about(folder.options).get("typed", [])
+    typed_before = run_folder.read_options_file(folder.options).get("typed", [])
     circumstances = {
         "typed": sorted({*typed_before, *setup.typed}),
         "external weights": state.external_weights,
@@ -235,18 +237,18 @@ def show_epoch(folder: RunFolder, dataset: Dataset, history: dict, predictions: 
     """
     if not distributed.is_main():
         return
-    run_folder.write_logs(folder.path, history)
+    write_logs(folder.path, history)
     if predictions:
         plots.learning_curve(history, folder.path / "learning_curve.png")
         epoch = len(history["miou"]) - 1
-        plots.validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
+        image_sheets.validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
 
 
 def print_epoch(history: dict, is_best: bool, clock: EpochClock) -> None:
     """Print the last epoch of a history in one line."""
     time_left = clock.time_left()
     if distributed.is_main():
-        print(run_folder.epoch_line(history, is_best, time_left), flush=True)
+        print(epoch_line(history, is_best, time_left), flush=True)
 
 
 def print_end(setup: Setup, run: Run, state: RunState) -> None:
@@ -257,7 +259,7 @@ def print_end(setup: Setup, run: Run, state: RunState) -> None:
     if minutes:
         late = state.spent - 60 * minutes
         print(
-            f"trained and validated in {run_folder.duration(state.spent)} of {run_folder.duration(60 * minutes)}: "
+            f"trained and validated in {duration(state.spent)} of {duration(60 * minutes)}: "
             f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
         )
     score = "mIoU on validation images that were trained on" if run.keeps_last else "best validation mIoU"

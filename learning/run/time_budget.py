@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from pathlib import Path
 
-from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import extend_history
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.run import summary
@@ -213,7 +213,7 @@ def _measure_saving(
     Everything is written into a temporary folder inside the run folder.
     """
     figures = dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)
-    history = run_folder.extend_history({}, figures, figures, 0.01, 1.0, 1.0)
+    history = extend_history({}, figures, figures, 0.01, 1.0, 1.0)
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".time_budget_") as name:
         place = RunFolder(Path(name))
         place.create()

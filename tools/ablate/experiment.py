@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from helpers.run_folder import duration
+from helpers.progress import duration
 from tools.ablate.report import write_report
 from tools.ablate.results import RunResult, read_result
 from tools.ablate.variants import Variant

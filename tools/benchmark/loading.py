@@ -20,7 +20,6 @@ from learning.data.augmentation.sampling import SETS, Augmentation, draw_view
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.statistics import dataset_statistics
 from learning.data.loaders import LoaderConfig, TrainBatches
-from learning.device import keep_freed_memory
 from learning.rng import VIEW, generator
 from tools.benchmark import tutorial
 from tools.benchmark.drawn_data import NUM_SCENES, open_workload_data
@@ -56,7 +55,6 @@ class LoaderRun(NamedTuple):
 
 def run(settings: Settings, folder: Path, deadline: Deadline) -> tuple[JsonObject, list[Goal]]:
     """Measure on one core and print tables."""
-    keep_freed_memory()  # as in training on the CPU
     workload = settings.workload
     data = open_workload_data(workload, folder, min(NUM_SCENES, workload.num_images), 1)
     data = replace(data, splits=data.splits | {"train": data.split("train")[:NUM_SCENES]})

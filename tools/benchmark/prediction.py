@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from learning.data.loaders import EvalBatch
-from learning.inference.predict import MST_SCALES, predict_images
+from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
 from learning.run.build import Compute
 from tools.benchmark import tutorial
 from tools.benchmark.baseline_run import baseline_argv, build_prediction_run
@@ -112,8 +112,10 @@ def time_kind(
     number = len(batch.samples)
     single_images = [batch.images[index : index + 1].contiguous() for index in range(number)]
 
+    settings = InferenceSettings(kind.scales, kind.flip, compute.precision.autocast)
+
     def predict_ours() -> list[np.ndarray]:
-        predicted = predict_images(our_network, [batch], kind.scales, kind.flip, compute.precision.autocast)
+        predicted = predict_images(our_network, [batch], settings)
         return [classes for _, classes in predicted]
 
     def predict_tutorial() -> list[np.ndarray]:

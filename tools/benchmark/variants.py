@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.run_folder import progress_bar
+from helpers.progress import progress_bar
 from learning import losses
 from learning.data.cache import Decoded
 from learning.data.datasets.base import Dataset

@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from helpers.errors import InputError
+from helpers.image_sheets import pair_sheet
 from helpers.images import read_instances, read_label, write_png
 from helpers.output import Record, replacing_folders
-from helpers.plots import pair_sheet
 from learning.data.augmentation.copy_paste import Paste, draw_pastes, grounds_of, paste
 from learning.data.augmentation.object_bank import Bank, build_bank
 from learning.data.cache import Files

@@ -16,9 +16,10 @@ from helpers.images import read_label
 from helpers.labels import LabelTable
 from helpers.output import Record, Signature, claim_file, claim_folder, replacing_folders, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import read_about
+from helpers.run_folder import read_options_file
 from helpers.scoring import scores
-from helpers.scoring.counting import count_all, in_threads
+from helpers.scoring.counting import count_all
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.splits import remarks
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the gallery of a run."""
     args = _parse(argv)
     run = open_run(args.run)
-    environment = read_about(run.options)
+    environment = read_options_file(run.options)
     stored = environment.pop("options", {})
     history = read_history(run)
     output = Path(args.output) if args.output else run.path
@@ -125,7 +126,7 @@ def _render(dataset: Dataset, images: Sequence[PredictedImage], width: int | Non
     """`tools.gallery.thumbnails.render` of all images; files of full size go into `folder`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folders(folder, record=_RECORD) as (fresh,):
-        rendered = in_threads(
+        rendered = map_in_threads(
             lambda image: render(dataset, image.sample, image.prediction, width, fresh),
             images,
             words="thumbnails",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import run_folder
 from helpers.errors import InputError
 from helpers.images import read_instances, read_label, write_png
 from helpers.labels import VOID
 from helpers.output import temporary
+from helpers.progress import progress_bar
 from learning.data.datasets.base import Dataset
 from tools.pseudo_label import confidence
 
@@ -58,7 +58,7 @@ def write_levels(
     """Write classes and levels of confidence as files; returns the counts of all images, int64 (C, levels)."""
     folder.mkdir()
     counts = np.zeros((num_classes, confidence.LEVELS + 1), np.int64)
-    bar, _ = run_folder.progress_bar(len(images), "pseudo labels")
+    bar, _ = progress_bar(len(images), "pseudo labels")
     with bar:
         for path, (classes, probabilities) in zip(images, predictions, strict=True):
             levels = confidence.to_levels(probabilities)

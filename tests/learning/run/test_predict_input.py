@@ -267,7 +267,7 @@ def test_mistakes(trained, capsys, words, expected):
 
 def test_pictures_that_cannot_be_read_or_written(tmp_path, trained, capsys):
     (tmp_path / "empty").mkdir()
-    refused(capsys, predict(trained, "--input", tmp_path / "empty"), "no picture in this folder", ".webp")
+    refused(capsys, predict(trained, "--input", tmp_path / "empty"), "no image in this folder", ".webp")
     cut = save(tmp_path / "cut.png", photo(1, (30, 40)))
     cut.write_bytes(cut.read_bytes()[:-30])
     refused(capsys, predict(trained, "--input", cut), "cut.png", "cut off")
