@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(results, samples)
     check_request(request, samples)
     if split == "val" and sees_val(stored):
-        print_note("the training images include these: the score does not estimate performance on new images")
+        print_note("these images were trained on, too: the score does not predict performance on new images")
 
     with_instances = has_instances(samples, dataset.labels)
     confusions, matches = count_all(samples, predictions, dataset, with_instances)
