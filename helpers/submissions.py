@@ -22,20 +22,6 @@ def add_to_zip(archive, name, label):
     archive.writestr(entry, file.getvalue())  # stored: a PNG is compressed already
 
 
-def resize_label(label, size):
-    """The nearest pixel by center (`nearest-exact`), in whole numbers.
-
-    Args:
-        label: (H, W).
-        size: (height, width).
-
-    Returns:
-        array (height, width) of the same dtype
-    """
-    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(label.shape, size, strict=True))
-    return label[rows[:, None], columns]
-
-
 def run_lengths(mask, row_major=False):
     """Run-length encoding of a mask: "start length start length ...".
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from helpers import run_folder, submissions
 from helpers.errors import InputError, exit_status
+from helpers.nearest import resize_nearest
 from helpers.parsing import Parser, Size
 from learning.data.datasets import DATASETS
 from learning.data.predictions import find_predictions
@@ -50,7 +51,7 @@ def main(argv=None):
     def labels():
         for sample, path in zip(samples, files, strict=True):
             label = values[runs.read_prediction(path, sample, data.labels)]
-            yield sample, label if args.size is None else submissions.resize_label(label, args.size)
+            yield sample, label if args.size is None else resize_nearest(label, args.size)
             bar.update()
 
     began, temporary = time.monotonic(), output.with_name(f".{output.name}.tmp")

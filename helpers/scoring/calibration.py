@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from helpers.nearest import resize_nearest
+
 NUM_BINS = 15
 
 
@@ -19,10 +21,7 @@ def bin_pixels(probabilities, truth):
         float64 (3, NUM_BINS): number of pixels, number of right ones, sum of their confidences.
     """
     num_classes, height, width = probabilities.shape
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip((height, width), truth.shape, strict=True)
-    )
-    truth = truth[rows][:, columns]
+    truth = resize_nearest(truth, (height, width))
     valid = truth < num_classes
     probabilities, truth = probabilities[:, valid], truth[valid]  # (C, n), (n,)
     confidence = probabilities.max(0)
