@@ -48,8 +48,7 @@ def draw_class_crop(
     index = int(candidates[rng.integers(len(candidates))])
     pixel = np.array(divmod(index, label.shape[1]))
     crop_pixel = int(rng.integers(size[0])), int(rng.integers(size[1]))
-    height, width = label.shape
-    low, high = np.array(offset_ranges((height, width), view.window, size, view.rotation)).T
+    low, high = np.array(offset_ranges(label.shape, view.window, size, view.rotation)).T
     corner = (pixel - source_pixel(view, size, crop_pixel)).clip(low, high)
     # A downsampled window does not show every pixel, so the neighbors are tried as well; the nearest to the range wins.
     near = window_pixel(view, size, pixel - corner)

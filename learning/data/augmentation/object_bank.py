@@ -137,7 +137,7 @@ def choose_canvases(statistics: DatasetStatistics, classes: Sequence[int], seed:
 
 
 def make_canvas(label: np.ndarray, rng: np.random.Generator) -> Canvas:
-    """Canvas of an image with label uint8 (H, W); its pixels are drawn uniformly, whatever their class."""
+    """Canvas of an image with label uint8 (H, W); its pixels are drawn uniformly from all classes."""
     height, width = label.shape
     rows = rng.integers(height, size=NUM_PIXELS).astype(np.int16)
     columns = rng.integers(width, size=NUM_PIXELS).astype(np.int16)

@@ -1,6 +1,7 @@
 """Draw Views: the settings they are drawn from, and the named sets of settings."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_view(rng: np.random.Generator, source_size: tuple[int, int], augmentation: Augmentation) -> View:
+def draw_view(rng: np.random.Generator, source_size: Sequence[int], augmentation: Augmentation) -> View:
     """Draw how a sample is augmented.
 
     The window has the size that becomes the crop when the image is scaled to scale x train_size: height =
@@ -148,7 +149,7 @@ def _draw_flip(rng: np.random.Generator, augmentation: Augmentation, angle: floa
 
 
 def offset_ranges(
-    source_size: tuple[int, int], window: tuple[int, int], crop_size: tuple[int, int], angle: float
+    source_size: Sequence[int], window: tuple[int, int], crop_size: tuple[int, int], angle: float
 ) -> list[tuple[int, int]]:
     """Lowest and highest top of a window, then lowest and highest left.
 
@@ -190,7 +191,7 @@ def describe(augmentation: Augmentation) -> str:
     return ", ".join(parts)
 
 
-def leaves_image(augmentation: Augmentation, source_size: tuple[int, int]) -> bool:
+def leaves_image(augmentation: Augmentation, source_size: Sequence[int]) -> bool:
     """Whether the largest window, rotated, can extend beyond the image, so that crops are padded."""
     scale = augmentation.scale_range[0]
     crop = augmentation.crop_size

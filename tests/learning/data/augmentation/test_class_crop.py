@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from streets import Memory
 from tiny import make_camvid
 
 from helpers.labels import VOID
@@ -81,16 +82,17 @@ def data(tmp_path):
     return open_dataset("camvid", make_camvid(tmp_path / "data", size=(48, 64)))
 
 
-def batches_of(data, share, workers=0):
+def batches_of(data, pixels, share, workers=0):
     settings = Augmentation((48, 64), (16, 16), class_crop=share, rotation=15.0)
     config = LoaderConfig((0.4,) * 3, (0.2,) * 3, torch.device("cpu"), workers)
-    pixels = dataset_statistics(data, "train").pixels
-    return TrainBatches(Files(data.split("train"), data.decode), config, 5, settings, 0, counts=pixels)
+    counts = dataset_statistics(data, "train").pixels
+    return TrainBatches(pixels, config, 5, settings, 0, counts=counts)
 
 
 def test_class_crops_do_not_depend_on_the_number_of_workers(data):
-    without_workers = batches_of(data, 0.5)
-    with_workers = batches_of(data, 0.5, workers=2)
+    files = Files(data.split("train"), data.decode)
+    without_workers = batches_of(data, files, 0.5)
+    with_workers = batches_of(data, files, 0.5, workers=2)
     for epoch in (0, 1):
         for first, second in zip(without_workers.epoch(epoch), with_workers.epoch(epoch), strict=True):
             assert torch.equal(first[0], second[0])
@@ -100,9 +102,11 @@ def test_class_crops_do_not_depend_on_the_number_of_workers(data):
 def test_class_crops_show_rare_classes_more_often(data):
     """Compares probabilities 0 and 1."""
     rarest = int(np.argmax(rarity(dataset_statistics(data, "train").pixels)))
+    files = Files(data.split("train"), data.decode)
+    pixels = Memory([files.label(index).numpy() for index in range(len(files))])
     counts = []
     for share in (0.0, 1.0):
-        batches = batches_of(data, share)
+        batches = batches_of(data, pixels, share)
         labels = torch.cat([labels for epoch in range(40) for _, labels in batches.epoch(epoch)])
         counts.append(int((labels == rarest).flatten(1).any(1).sum()))
     assert counts[1] > 1.2 * counts[0]
