@@ -13,6 +13,7 @@ import numpy as np
 from helpers import run_folder
 from helpers.images import write_png
 from helpers.labels import LabelTable
+from helpers.nearest import resize_nearest
 from helpers.output import claim_file, writing
 from helpers.progress import progress_bar
 from learning.data.datasets.base import Dataset, Sample
@@ -76,7 +77,7 @@ def _labels(
     with bar:
         for sample, path in zip(samples, files, strict=True):
             label = values[runs.read_prediction(path, sample, data.labels)]
-            yield sample, label if submission.size is None else resize_label(label, submission.size)
+            yield sample, label if submission.size is None else resize_nearest(label, submission.size)
             bar.update()
 
 
@@ -123,12 +124,6 @@ def add_to_zip(archive: zipfile.ZipFile, name: str, label: np.ndarray) -> None:
     entry.create_system = 3
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, file.getvalue())  # stored: a PNG is compressed already
-
-
-def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Nearest pixel by center (`nearest-exact`), in integer arithmetic: (H, W) to `size`, height and width."""
-    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(label.shape, size, strict=True))
-    return label[rows[:, None], columns]
 
 
 def run_lengths(mask: np.ndarray, row_major: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from helpers.nearest import resize_nearest
+
 NUM_BINS = 15
 
 
@@ -18,7 +20,7 @@ def bin_pixels(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
         float64 (3, NUM_BINS): number of pixels, number of correct pixels, sum of confidences.
     """
     num_classes, height, width = probabilities.shape
-    truth = truth[_centers(height, truth.shape[0])][:, _centers(width, truth.shape[1])]
+    truth = resize_nearest(truth, (height, width))
     valid = truth < num_classes
     probabilities = probabilities[:, valid]  # (C, n)
     truth = truth[valid]  # (n,)
@@ -30,11 +32,6 @@ def bin_pixels(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     index = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     weights = (np.ones(len(index)), correct, confidence)
     return np.stack([np.bincount(index, weight, NUM_BINS) for weight in weights])
-
-
-def _centers(num_samples: int, length: int) -> np.ndarray:
-    """Indices of the pixels, among `length`, in which the centers of `num_samples` equal parts lie."""
-    return ((np.arange(num_samples) + 0.5) * length / num_samples).astype(int)
 
 
 def expected_calibration_error(bins: np.ndarray) -> float:

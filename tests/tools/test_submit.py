@@ -49,15 +49,6 @@ def test_run_lengths_round_trip(row_major, share):
     assert np.array_equal(decode(submissions.run_lengths(mask, row_major), mask.shape, row_major), mask)
 
 
-@pytest.mark.parametrize("size", [(3, 5), (7, 9), (20, 4), (1, 1), (6, 11)])
-def test_resizing_is_nearest_exact(size):
-    import torch
-
-    label = np.random.default_rng(2).integers(0, 9, (7, 9)).astype(np.uint8)
-    expected = torch.nn.functional.interpolate(torch.tensor(label)[None, None], size, mode="nearest-exact")[0, 0]
-    assert np.array_equal(submissions.resize_label(label, size), expected.numpy())
-
-
 @pytest.fixture
 def run(tmp_path):
     """A run folder with predictions of two test images; each has the class numbers 3, 5 and void."""

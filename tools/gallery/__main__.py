@@ -129,7 +129,7 @@ def _render(dataset: Dataset, images: Sequence[PredictedImage], width: int | Non
         rendered = map_in_threads(
             lambda image: render(dataset, image.sample, image.prediction, width, fresh),
             images,
-            words="thumbnails",
+            description="thumbnails",
         )
         names = sorted(path.name for path in fresh.iterdir())
         if names:
