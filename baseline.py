@@ -105,7 +105,7 @@ def train(setup: Setup, started: float) -> None:
                 history = extend_history(
                     state.finished_history(),
                     trained.all_reduce().summary(),
-                    validated and validated.all_reduce().summary(),
+                    validated.all_reduce().summary() if validated else None,
                     run.training.rate_at(epoch, run.length.steps_of(epoch) - 1),
                     saver.epoch_seconds(),
                     clock.speed,

@@ -86,7 +86,8 @@ def division(sources: Sequence[runs.Source]) -> tuple[str, str | None]:
     """--train_on and --holdout with which validation shows, where possible, no image that a run was trained on."""
     found = splits.divisions(source.options for source in sources)
     if len(found) == 1:
-        return found.pop()
+        ((train_on, holdout),) = found
+        return str(train_on), holdout if isinstance(holdout, str) else None
     trains_on_val = any(train_on == "trainval" for train_on, _ in found)
     return ("trainval" if trains_on_val else "train"), None
 

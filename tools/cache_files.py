@@ -4,7 +4,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from helpers.errors import InputError
 from learning.data import cache
@@ -20,7 +19,7 @@ class Entry:
     """
 
     path: Path
-    header: dict[str, Any] | None
+    header: cache.Header | None
     state: str
 
 
@@ -81,7 +80,7 @@ def clear(entries: Entries, stale_only: bool) -> None:
         print(f"in use, and so still there: {', '.join(in_use)}")
 
 
-def _state(header: dict[str, Any] | None) -> str:
+def _state(header: cache.Header | None) -> str:
     if header is None:
         return "unknown"
     with suppress(OSError):

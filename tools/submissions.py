@@ -40,7 +40,7 @@ class Submission:
     run: str
     split: str = "test"
     format: str = "zip"
-    size: Sequence[int] | None = None
+    size: tuple[int, int] | None = None
     row_major: bool = False
     train_ids: bool = False
     output: str | None = None

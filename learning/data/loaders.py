@@ -160,7 +160,9 @@ class TrainBatches(_Batches[TrainItems]):
         for images, labels, views in self._loaded():
             images = config.to_device(images)
             labels = config.to_device(labels)
-            yield color_and_normalize(images, labels, views, config.mean, config.std)
+            images, labels = color_and_normalize(images, labels, views, config.mean, config.std)
+            assert labels is not None
+            yield images, labels
 
 
 class EvalBatches(_Batches[EvalItems]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from learning.run.build_data import (
 from learning.run.setup import Setup, trains_on_val
 from learning.training.ema import EMA
 from learning.training.engine import Training
-from learning.training.metrics import EpochMetrics
+from learning.training.metrics import EpochMetrics, MetricsState
 from learning.training.nonfinite import NonFiniteGuard
 from learning.training.optim import OptimizerSettings, build_optimizer
 from learning.training.schedule import LearningRate, RunLength
@@ -114,7 +115,7 @@ class Run:
         """Images that a training step takes, over all processes."""
         return self.train_batches.draws.batch_size
 
-    def metrics(self, stored: Mapping[str, torch.Tensor] | None = None) -> EpochMetrics:
+    def metrics(self, stored: MetricsState | None = None) -> EpochMetrics:
         """Counts of an epoch: new ones, or those that `EpochMetrics.state_dict` returned."""
         metrics = EpochMetrics(
             self.network.architecture.num_classes, self.compute.device, len(self.training.criterion.names)
@@ -178,7 +179,7 @@ def build_network(model: ModelOptions, options: ComputeOptions, compute: Compute
     seed = torch_seed(compute.seed, INITIAL_WEIGHTS)
     memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
     network = build_model(architecture, seed, options.checkpoint_blocks)
-    network.to(compute.device, memory_format=memory_format)
+    network.to(device=compute.device).to(memory_format=memory_format)
     return RunModel(network, over_gpus(network, compute), architecture, options.checkpoint_blocks, seed)
 
 
@@ -222,7 +223,7 @@ def build_run(setup: Setup) -> Run:
     train_batches = TrainBatches(pixels, data.loader, step_size, augmentation, compute.seed, copy_paste, found.pixels)
     length = run_length(options.training, len(train_batches))
     if options.model.freeze == "backbone":
-        freeze(network.model.backbone)
+        freeze(network.model.get_submodule("backbone"))
     rate = learning_rate(options.training, length)
     ema = EMA(network.model, options.training.ema) if options.training.ema else None
     training = Training(
@@ -260,7 +261,7 @@ def build_run(setup: Setup) -> Run:
 def training_model(parallel: torch.nn.Module, device: torch.device, compiled: bool) -> torch.nn.Module:
     """What a training step calls: the network, distributed over the processes, compiled where that is asked for."""
     model = distributed.wrap_ddp(parallel, device)
-    return torch.compile(model) if compiled else model
+    return cast("torch.nn.Module", torch.compile(model)) if compiled else model
 
 
 def run_length(training: TrainingOptions, steps_per_epoch: int) -> RunLength:

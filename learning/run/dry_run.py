@@ -39,9 +39,9 @@ def _measure_and_print(run: Run, setup: Setup) -> None:
     step = _time_training(run)
     autocast = run.compute.precision.autocast
     batch = next(iter(run.val_batches))
-    batch = batch._replace(
-        images=batch.images[:1], labels=batch.labels[:1], sizes=batch.sizes[:1], samples=batch.samples[:1]
-    )
+    labels = batch.labels
+    assert labels is not None
+    batch = batch._replace(images=batch.images[:1], labels=labels[:1], sizes=batch.sizes[:1], samples=batch.samples[:1])
     _, validation = _timed(
         "validation of 1 image",
         lambda: validate_epoch(
@@ -58,7 +58,7 @@ def _measure_and_print(run: Run, setup: Setup) -> None:
         "prediction of 1 image, --mst", lambda: list(predict_images(parallel, [batch], all_scales))
     )
     saving = _time_saving(run, setup.folder.checkpoint.name)
-    truth = batch.labels[0].cpu().numpy()
+    truth = labels[0].cpu().numpy()
     _timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))
 
     num_val = len(setup.dataset.split("val"))

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from helpers import probabilities
 from helpers.errors import InputError
@@ -17,11 +20,10 @@ from helpers.output import replacing_folders, set_aside
 from helpers.progress import progress_bar
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
-from learning.data.datasets.base import Sample
 from learning.inference import inputs
 from learning.inference.batches import PictureBatches, seen_size
 from learning.inference.memory import MemoryLimits
-from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
+from learning.inference.predict import MST_SCALES, InferenceSettings, WriteRows, predict_images
 from learning.inference.write import write_picture_predictions, write_predictions
 from learning.run.build import Compute, Run, RunModel, build_prediction
 from learning.run.build_data import RunData
@@ -88,16 +90,23 @@ def inference_settings(
     return InferenceSettings(scales, flip, compute.precision.autocast), limits, description
 
 
-def score_writer(save_scores: str | None, folder: Path) -> Callable | None:
+class Named(Protocol):
+    """An image with a name, which its results carry."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tuple[int, int, int]], WriteRows] | None:
     """What `predict_images` passes probabilities to: it writes files in a folder, which is made; None where none are saved."""
     if not save_scores:
         return None
     folder.mkdir(parents=True, exist_ok=True)
 
-    def open_file(sample: Sample, shape: tuple[int, ...]) -> Callable:
+    def open_file(sample: Named, shape: tuple[int, int, int]) -> WriteRows:
         file = probabilities.create(folder / f"{sample.name}{probabilities.SUFFIX}", shape, save_scores)
 
-        def write(top: int, rows) -> None:  # noqa: ANN001
+        def write(top: int, rows: np.ndarray) -> None:
             file[:, top : top + rows.shape[1]] = probabilities.encode(rows, save_scores)
 
         return write

@@ -14,9 +14,10 @@ from helpers.history import is_history
 from helpers.output import writing
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
+from learning.checkpoint import State
 from learning.run import command_line
 from learning.run.build import Run
-from learning.run.state import RunState, Stored, load_state
+from learning.run.state import Override, RunState, load_state
 from learning.training.schedule import RunLength
 from options import RunOptions
 
@@ -102,7 +103,7 @@ def _start(run: Run, pretrained: str | None) -> RunState:
     return RunState(external_weights=f"sha256 {checkpoint.file_hash(pretrained)}")
 
 
-def _load_last(path: Path, folder: RunFolder) -> Stored:
+def _load_last(path: Path, folder: RunFolder) -> State:
     """Load a checkpoint, or the one before it where the last of the run is damaged."""
     try:
         return checkpoint.load(path)
@@ -120,7 +121,7 @@ def _load_last(path: Path, folder: RunFolder) -> Stored:
         return stored
 
 
-def _overridden(run: Run, stored: Stored, override: bool) -> list[dict]:
+def _overridden(run: Run, stored: State, override: bool) -> list[Override]:
     """What --override changes, and when; empty where no option differs.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from helpers.history import History
 from helpers.run_folder import RunFolder
 from helpers.signals import Stopped, StopSignals
 from learning import checkpoint, distributed
@@ -97,7 +98,7 @@ class CheckpointSaver:
         self.state.trained = trained.state_dict()
         self.state.seconds = self.epoch_seconds()
 
-    def after_epoch(self, history: dict[str, list[float]], validated: bool) -> bool:
+    def after_epoch(self, history: History, validated: bool) -> bool:
         """Record an epoch, and save it after a validation: the best weights first, then the checkpoint that refers to them.
 
         A kill in between only repeats the end of the epoch. On a GPU an epoch of a few hundred images takes a second, and so

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.history import History
 from learning import checkpoint, distributed
+from learning.checkpoint import State
 from learning.run.build import Run
+from learning.training.metrics import MetricsState
 from learning.training.optim import load_optimizer
 from learning.training.schedule import RunLength
 
-Stored = Mapping[str, object]  # what a checkpoint holds
+Override = dict[str, object]  # the option, its values before and after, and the epoch and step of the change
 
 
 @dataclass
@@ -32,12 +34,12 @@ class RunState:
 
     epoch: int = 0
     step: int = 0
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
     best_miou: float | None = None
     external_weights: str = "none"
-    trained: dict | None = None
+    trained: MetricsState | None = None
     seconds: float = 0.0
-    overrides: list[dict] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
     spent: float = 0.0
 
     def is_finished(self, length: RunLength) -> bool:
@@ -48,7 +50,7 @@ class RunState:
         steps = self.epoch * length.steps_per_epoch + self.step
         return steps >= length.total_steps and len(self.history.get("miou", ())) >= length.epochs
 
-    def finished_history(self) -> dict[str, list[float]]:
+    def finished_history(self) -> History:
         """The history without a row that the current epoch has had when it was cut."""
         return {name: values[: self.epoch] for name, values in self.history.items()}
 
@@ -61,7 +63,7 @@ class RunState:
             self.seconds = 0.0
 
 
-def to_checkpoint(run: Run, state: RunState) -> dict[str, object]:
+def to_checkpoint(run: Run, state: RunState) -> State:
     """Everything that a checkpoint holds; the first five keys are the tutorial's."""
     average = run.training.average
     return {
@@ -84,7 +86,7 @@ def to_checkpoint(run: Run, state: RunState) -> dict[str, object]:
     }
 
 
-def load_state(run: Run, stored: Stored, path: str | Path) -> None:
+def load_state(run: Run, stored: State, path: str | Path) -> None:
     """Load network, optimizer, gradient scaler and average from a checkpoint.
 
     The state of another optimizer, or of an average that --override has added since, starts anew.

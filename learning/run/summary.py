@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from helpers import image_sheets, plots, run_folder
-from helpers.history import write_logs
+from helpers.history import History, write_logs
 from helpers.progress import duration, epoch_line
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
@@ -27,6 +27,7 @@ from learning.run.saver import CheckpointSaver
 from learning.run.setup import Setup, trains_on_val
 from learning.run.state import RunState
 from learning.training import diagnostics
+from learning.training.diagnostics import EpochRecord
 from learning.training.engine import Prediction
 from learning.training.metrics import EpochMetrics
 from learning.training.schedule import RunLength
@@ -229,7 +230,7 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
     run_folder.write_options(folder.options, run.options, circumstances)
 
 
-def show_epoch(folder: RunFolder, dataset: Dataset, history: dict, predictions: Iterable[Prediction]) -> None:
+def show_epoch(folder: RunFolder, dataset: Dataset, history: History, predictions: Iterable[Prediction]) -> None:
     """Write the logs and, after a validation, the learning curve and the predictions of its first batch.
 
     Args:
@@ -244,7 +245,7 @@ def show_epoch(folder: RunFolder, dataset: Dataset, history: dict, predictions: 
         image_sheets.validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
 
 
-def print_epoch(history: dict, is_best: bool, clock: EpochClock) -> None:
+def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
     """Print the last epoch of a history in one line."""
     time_left = clock.time_left()
     if distributed.is_main():
@@ -283,13 +284,15 @@ def diagnose(run: Run, names: Sequence[str], trained: EpochMetrics, pretrained: 
     with run.compute.precision.autocast():
         paragraph = diagnostics.examine(
             run.network.model,
-            initial.state_dict(),
-            images[:num_images],
-            trained.confusion,
-            names,
-            trained.term_losses(),
-            run.training.criterion,
-            only_step=run.length.steps_of(0) == 1,
+            EpochRecord(
+                initial=initial.state_dict(),
+                images=images[:num_images],
+                confusion=trained.confusion,
+                class_names=names,
+                losses=trained.term_losses(),
+                criterion=run.training.criterion,
+                only_step=run.length.steps_of(0) == 1,
+            ),
         )
     if distributed.is_main():
         print(paragraph, flush=True)

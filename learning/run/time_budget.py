@@ -19,7 +19,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 from helpers.errors import InputError
-from helpers.history import extend_history
+from helpers.history import History, extend_history
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.run import summary
@@ -34,7 +34,7 @@ SHARE = 0.03  # of the budget, for measuring steps, and again for measuring vali
 LEAST, MOST = 4, 50  # number of steps that are measured
 
 Clock = Callable[[], float]
-Show = Callable[[RunFolder, dict, list[Prediction]], None]
+Show = Callable[[RunFolder, History, list[Prediction]], None]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def apply(run: Run, setup: Setup, started: float) -> Run:
         return run
     budget = Budget(training.time_budget, started, setup.options.run.save_minutes, setup.options.data.num_workers)
 
-    def show(folder: RunFolder, history: dict, predictions: list[Prediction]) -> None:
+    def show(folder: RunFolder, history: History, predictions: list[Prediction]) -> None:
         summary.show_epoch(folder, setup.dataset, history, predictions)
 
     return fix_steps(run, setup.folder, budget, show)

@@ -149,10 +149,11 @@ def validate_epoch(
     model.eval()
     first = []
     for index, batch in enumerate(batches):
+        assert batch.labels is not None
         with autocast():
             batch_logits = image_scores(model, batch.images)
         for sample, logits, label in zip(batch.samples, batch_logits, batch.labels, strict=True):
-            logits = upsample_logits(logits, label.shape)
+            logits = upsample_logits(logits, (label.shape[0], label.shape[1]))
             classes = to_classes(logits)
             metrics.add_loss(*criterion({"out": logits[None]}, label[None].long()))
             metrics.add_prediction(classes, label)

@@ -107,6 +107,10 @@ class Tutorial:
         data = command.dataset
         chosen = command.options.data
         self.device = pick_device(command.options.compute.device)
+        assert chosen.train_size, "filled in by fill_defaults"
+        assert chosen.crop_size, "filled in by fill_defaults"
+        assert chosen.dataset_mean, "filled in by fill_defaults"
+        assert chosen.dataset_std, "filled in by fill_defaults"
         views = tutorial.Views(
             data.split("train"),
             data.decode,

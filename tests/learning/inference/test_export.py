@@ -12,10 +12,10 @@ from tiny import make_camvid
 
 from helpers.errors import InputError
 from helpers.images import read_image
-from helpers.standalone import FORMATS, check_format
 from learning.inference.export import Standalone, export
 from learning.inference.predictor import load_run
 from learning.models import build_model
+from learning.run.prediction_files import FORMATS, check_format
 
 MEAN, STD, SIZE = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], (64, 96)
 HAS_ONNX = all(importlib.util.find_spec(name) for name in FORMATS[".onnx"])
