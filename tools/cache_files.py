@@ -84,7 +84,7 @@ def _state(header: cache.Header | None) -> str:
     if header is None:
         return "unknown"
     with suppress(OSError):
-        is_valid = all(cache.source_state(source[0]) == source for source in header["sources"])
+        is_valid = all(cache.source_state(str(source[0])) == source for source in header["sources"])
         return "valid" if is_valid else "changed"
     return "gone"
 

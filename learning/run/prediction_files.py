@@ -55,6 +55,11 @@ def check_export_file(path: Path, force: bool) -> None:
         InputError: no such folder, an existing file or folder, an unknown format, a package that is missing.
     """
     claim_file(path, "--export", None, force)
+    check_format(path)
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file name of no known format, or one for which a package is missing; nothing is imported."""
     if path.suffix not in FORMATS:
         raise InputError(f"--export {path}: expected a name that ends with {' or '.join(FORMATS)}")
     missing = [name for name in FORMATS[path.suffix] if importlib.util.find_spec(name) is None]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError, exit_status
-from helpers.image_sheets import pair_sheet
 from helpers.output import Signature, claim_file, writing
 from helpers.parsing import Parser
 from learning.data.datasets.statistics import dataset_statistics
@@ -47,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup.check_classes(training.augmentation, data)
     statistics = dataset_statistics(data, "train")
 
+    from helpers.image_sheets import pair_sheet
     from tools.samples import rows
 
     drawn = rows.draw_rows(training, data, statistics, asked.num)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,14 +72,14 @@ def test_a_pt2_needs_torch_only(standalone, exported):
 
 def test_unknown_formats_are_refused():
     with pytest.raises(InputError, match=r"expected a name that ends with \.pt2 or \.onnx"):
-        check_format("model.pth")
-    check_format("model.pt2")
+        check_format(Path("model.pth"))
+    check_format(Path("model.pt2"))
 
 
 @pytest.mark.skipif(HAS_ONNX, reason="the extra is installed")
 def test_a_missing_extra_is_named():
     with pytest.raises(InputError, match=r"needs onnx.*: pip install -r requirements-extra\.txt"):
-        check_format("model.onnx")
+        check_format(Path("model.onnx"))
 
 
 @pytest.fixture(scope="module")
