@@ -46,16 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
         raise explained(error, setup.options.compute.compile) from None
     except Stopped as stopped:
-        print(f"{stopped}: saved; continue with: python baseline.py {setup.folder.continuation}", file=sys.stderr)
+        print(f"{stopped}: saved; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
         status = stopped.status
     except KeyboardInterrupt:
         if command.predict or command.dry_run or not setup.folder.holds_run:
             raise
-        print(f"\nstopped; continue with: python baseline.py {setup.folder.continuation}", file=sys.stderr)
+        print(f"\nstopped; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
         return 130
-    if distributed.size() > 1:
+    if distributed.world_size() > 1:
         gc.collect()  # a process group ends with the last network that refers to it
-    distributed.stop()
+    distributed.destroy_process_groups()
     return status
 
 

@@ -19,10 +19,10 @@ from helpers.parsing import Parser, Switch
 from helpers.scoring import optional_scores, report, scores
 from helpers.scoring.boundary_iou import FRACTION
 from helpers.scoring.counting import count_all
-from learning.data.datasets import DATASETS, open_as_stored
+from learning.data.datasets import DATASETS, open_dataset_from_options
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.splits import recording, sees_val
-from learning.data.predictions import find_predictions, labelled_samples, read_stored
+from learning.data.predictions import find_predictions, labelled_samples, read_run_options
 
 SPLITS = {"results_test": "test", "results_train": "train"}  # of the results folder's name; any other name means val
 RULE = "-" * 32
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     request = parse(argv)
     results = request.results
-    stored = read_stored(request.dataset, request.dataset_path, results.parent)
-    dataset = open_as_stored(stored, results.parent / "options.json")
+    stored = read_run_options(request.dataset, request.dataset_path, results.parent)
+    dataset = open_dataset_from_options(stored, results.parent / "options.json")
     split = SPLITS.get(results.name, "val")
     samples = labelled_samples(dataset, split)
     predictions = find_predictions(results, samples)

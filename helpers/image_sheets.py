@@ -27,7 +27,7 @@ class LabeledSample(Protocol):
     def label(self) -> Path | None: ...
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, width: int = 1600) -> None:
+def save_grid(rows: Sequence[Sequence[np.ndarray]], path: Path, width: int = 1600) -> None:
     """Save images uint8 (h, w, 3) of one size as a grid about `width` pixels wide.
 
     The grid is shrunk, or magnified by an integer factor.
@@ -42,7 +42,7 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, width: int = 1600) -
     Image.fromarray(grid).resize(size, method).save(path)
 
 
-def pair_sheet(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], labels: LabelTable) -> Figure:
+def draw_pairs(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], labels: LabelTable) -> Figure:
     """Draw a titled row of images, each beside its label map, and a legend of the classes.
 
     Args:
@@ -68,7 +68,7 @@ def pair_sheet(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], labe
     return figure
 
 
-def train_batch(
+def save_train_batch(
     images: np.ndarray,
     labels: np.ndarray,
     mean: Sequence[float],
@@ -88,10 +88,10 @@ def train_batch(
     scale = np.asarray(std, np.float32)[:, None, None]
     pixels = [np.rint((image * scale + shift) * 255).astype(np.uint8).transpose(1, 2, 0) for image in images[:8]]
     colors = [colorize(label.astype(np.uint8), palette) for label in labels[:8]]
-    sheet([pixels, [overlay(*pair, 0.6) for pair in zip(pixels, colors, strict=True)]], path)
+    save_grid([pixels, [overlay(*pair, 0.6) for pair in zip(pixels, colors, strict=True)]], path)
 
 
-def validation(
+def save_validation(
     predictions: Iterable[tuple[LabeledSample, np.ndarray]],
     decode: np.ndarray,
     palette: np.ndarray,

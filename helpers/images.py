@@ -62,7 +62,7 @@ def read_image(path: Path) -> np.ndarray:
     return _decode(path, "RGB").transpose(2, 0, 1)
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_upright(path: Path) -> np.ndarray:
     """Any image as a viewer shows it, uint8 (3, H, W), RGB: rotated by its EXIF orientation, transparency on white.
 
     Grayscale, palette, CMYK and other modes are converted, 16 bits as in `read_image`; of several frames or pages only the
@@ -86,8 +86,8 @@ def read_picture(path: Path) -> np.ndarray:
     return pixels.transpose(2, 0, 1)
 
 
-def read_picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image as `read_picture` returns it, from its header.
+def read_upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image as `read_upright` returns it, from its header.
 
     Decodes only a PNG with metadata after its pixels, because this may include the orientation.
 

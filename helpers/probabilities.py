@@ -16,10 +16,10 @@ SUFFIX = ".npy"
 
 def write_probabilities(path: Path, probabilities: np.ndarray, dtype: str) -> None:
     """Write float (C, h, w), 0 .. 1, as one of `DTYPES`."""
-    create(path, probabilities.shape, dtype)[:] = encode(probabilities, dtype)
+    create_file(path, probabilities.shape, dtype)[:] = encode(probabilities, dtype)
 
 
-def create(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
+def create_file(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
     """An empty file of shape (C, h, w), to be filled with what `encode` returns."""
     return np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
 

@@ -70,7 +70,7 @@ class RunFolder:
         return self.checkpoint.exists() or self.previous.exists()
 
     @property
-    def continuation(self) -> str:
+    def resume_options(self) -> str:
         """The options that resume the run."""
         return f"--save_path {shlex.quote(str(self.path))} --resume"
 

@@ -47,7 +47,7 @@ class StopSignals:
         os.write(2, message.encode())  # print is not reentrant
 
 
-def leave_to_parent() -> None:
+def ignore_stop_signals() -> None:
     """Ignore SIGTERM and Ctrl-C in a worker process: the whole process group gets them, and the parent still needs it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

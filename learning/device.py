@@ -92,7 +92,7 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     @property
-    def scales(self) -> bool:
+    def scales_gradients(self) -> bool:
         """Whether gradients are scaled, so that steps are skipped whose scaled gradients overflow."""
         return self.scaler.is_enabled()
 
@@ -100,7 +100,7 @@ class Precision:
         """Context of a forward pass."""
         return torch.autocast(self.device.type, AMP[self.name], enabled=self.name != "off")
 
-    def inside(self, model: torch.nn.Module) -> torch.nn.Module:
+    def wrap_model(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model with autocast in its forward pass, for wrappers that run it in other threads."""
         return _Autocast(model, self)
 

@@ -23,24 +23,24 @@ def is_launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
-def start(device: torch.device) -> None:
+def init_process_groups(device: torch.device) -> None:
     """Join the process groups, if there are several processes; `device` is that of this process."""
     global _control
     if not is_launched():
         return
     if not dist.is_initialized():
-        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
             # On one machine torchrun keeps the store over its restarts; a prefix separates the entries of each attempt.
             store = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
+        dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=world_size)
         group = dist.new_group(backend="gloo", timeout=TIMEOUT)
         assert isinstance(group, dist.ProcessGroup)
         _control = group
 
 
-def stop() -> None:
+def destroy_process_groups() -> None:
     """Leave the process groups; to be called where nothing refers to the model of `wrap_ddp` any more.
 
     The threads of a group end with the last reference to it. A thread that still works when the interpreter shuts down aborts
@@ -52,7 +52,7 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def size() -> int:
+def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -69,7 +69,7 @@ def is_main() -> bool:
 
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     """The sum over the processes, on every one of them; the argument is unchanged."""
-    if size() == 1:
+    if world_size() == 1:
         return tensor
     total = tensor.clone()
     dist.all_reduce(total)
@@ -78,22 +78,22 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 def all_reduce_max(number: int) -> int:
     """The largest number of all processes, on every one of them; does not wait for a GPU."""
-    if size() == 1:
+    if world_size() == 1:
         return number
     largest = torch.tensor(number)
     dist.all_reduce(largest, dist.ReduceOp.MAX, group=_control)
     return int(largest)
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until every process is here; does not wait for a GPU."""
-    if size() > 1:
+    if world_size() > 1:
         dist.barrier(group=_control)
 
 
 def wrap_ddp(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """The model in DistributedDataParallel, if there are several processes; on GPUs with synchronized batch norms."""
-    if size() == 1:
+    if world_size() == 1:
         return model
     if device.type == "cuda":
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -103,12 +103,12 @@ def wrap_ddp(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 def broadcast_buffers(model: torch.nn.Module) -> None:
     """Give every process the running statistics of the main process, whose weights are saved, so that all validate one model."""
-    if size() > 1:
+    if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
-def gradients(model: torch.nn.Module, complete: bool) -> AbstractContextManager[None]:
+def gradient_sync(model: torch.nn.Module, complete: bool) -> AbstractContextManager[None]:
     """Context of a forward and backward pass; gradients are averaged over the processes if they are `complete`."""
     original = getattr(model, "_orig_mod", model)  # torch.compile wraps the model
     if isinstance(original, DistributedDataParallel) and not complete:

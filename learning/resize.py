@@ -33,13 +33,13 @@ def bilinear(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     if x.device.type == "cpu" or not torch.are_deterministic_algorithms_enabled():
         return F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
     if x.requires_grad:
-        return by_matrices(x, (height, width))
+        return bilinear_by_matrices(x, (height, width))
     return torch.ops.aten.upsample_bilinear2d.vec(
         x, (height, width), False, None
     )  # the forward pass has no race to avoid
 
 
-def by_matrices(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def bilinear_by_matrices(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """`bilinear` as a product with the interpolation matrices of height and width, in float32 or float64."""
     precise = x if x.dtype == torch.float64 else x.float()
     with torch.autocast(x.device.type, enabled=False):
@@ -61,7 +61,7 @@ def _matrix(old: int, new: int, device: torch.device, dtype: torch.dtype) -> tor
     return matrix.to(device, dtype)
 
 
-def resized(rows: Rows, old: Sequence[int], new: Sequence[int]) -> Rows:
+def resized_rows(rows: Rows, old: Sequence[int], new: Sequence[int]) -> Rows:
     """`bilinear` of a source that is read by rows, as such a source.
 
     A row does not depend on which rows are read with it: first the width is resized, then two rows are interpolated.
@@ -80,7 +80,7 @@ def resized(rows: Rows, old: Sequence[int], new: Sequence[int]) -> Rows:
     return rows if (old_height, old_width) == (new_height, new_width) else read
 
 
-def strips(
+def resized_strips(
     rows: Rows, old: Sequence[int], new: Sequence[int], num_channels: int, device: torch.device
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """`resized` from the first row to the last, in strips that suit the cache.

@@ -23,7 +23,7 @@ from learning import checkpoint, losses
 from learning.data.augmentation.mixing import copyblob, cutmix
 from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import View, color_map, view_sample
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
 from learning.inference.predict import predict_images
@@ -179,7 +179,9 @@ def test_padding_covers_both_axes_with_mean_and_void():
 def test_equal_crop_and_train_size_is_still_cropped(camvid):
     data = open_dataset("camvid", camvid)
     feed = LoaderConfig((0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
-    batches = TrainBatches(Files(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0)
+    batches = TrainBatches(
+        FilePixels(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0
+    )
     shapes = {tuple(images.shape) for epoch in range(5) for images, _ in batches.epoch(epoch)}
     assert shapes == {(2, 3, 48, 64)}
 

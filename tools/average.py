@@ -84,7 +84,7 @@ def run_options(sources: Sequence[runs.Source], asked: Options) -> options.Optio
 
 def division(sources: Sequence[runs.Source]) -> tuple[str, str | None]:
     """--train_on and --holdout with which validation shows, where possible, no image that a run was trained on."""
-    found = splits.divisions(source.options for source in sources)
+    found = splits.train_val_choices(source.options for source in sources)
     if len(found) == 1:
         ((train_on, holdout),) = found
         return str(train_on), holdout if isinstance(holdout, str) else None
@@ -97,7 +97,7 @@ def print_differences(sources: Sequence[runs.Source]) -> None:
     first, *others = sources
     compared = set(first.options) - set(options.PER_COMMAND)
     names = {name for source in others for name in compared if source.option(name) != first.option(name)}
-    for line in splits.remarks({str(source.weights): source.options for source in sources}):
+    for line in splits.split_warnings({str(source.weights): source.options for source in sources}):
         print(line)
     if names:
         print(f"the runs differ in {', '.join(f'--{name}' for name in sorted(names))}; the new run has the first's")

@@ -14,7 +14,7 @@ class Entry:
     """A cache file.
 
     Args:
-        header: as `learning.data.cache.describe` made it; None for a file of another version.
+        header: as `learning.data.cache.make_header` made it; None for a file of another version.
         state: "valid"; "changed" where a source has another size or time stamp; "gone" where one is missing; "unknown".
     """
 
@@ -68,7 +68,7 @@ def clear(entries: Entries, stale_only: bool) -> None:
     freed = 0
     in_use = []
     for name in sorted({*chosen, *partial}):
-        with cache.lock(entries.folder / name, wait=False) as is_free:
+        with cache.file_lock(entries.folder / name, wait=False) as is_free:
             if not is_free:
                 in_use.append(name)
                 continue

@@ -19,8 +19,8 @@ from helpers.parsing import Parser
 from helpers.run_folder import read_options
 from helpers.scoring import bootstrap, scores
 from learning.data.datasets import DATASETS
-from learning.data.datasets.splits import recording, remarks
-from learning.data.predictions import find_dataset
+from learning.data.datasets.splits import recording, split_warnings
+from learning.data.predictions import open_run_dataset
 from options import PER_COMMAND
 from tools.run_reader import Counts, format_value, open_run, read_counts, read_history
 from tools.runs import DEFAULTS
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stored = {name: read_options(run.options) for name, run in zip(names, runs, strict=True)}
     histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
     counts = {
-        name: read_counts(run, args.split, lambda folder: find_dataset(args.dataset, args.dataset_path, folder))
+        name: read_counts(run, args.split, lambda folder: open_run_dataset(args.dataset, args.dataset_path, folder))
         for name, run in zip(names, runs, strict=True)
     }
     first = counts[names[0]]
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paragraphs = [
         f"{len(first.names)} {args.split} images of the {first.dataset} data set\n"
         + "\n".join(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True)),
-        *(remarks(stored) if args.split == "val" else []),
+        *(split_warnings(stored) if args.split == "val" else []),
         options_table(stored, DEFAULTS),
         class_table(counts),
         *(difference_paragraph(names[0], first, name, counts[name], resampling) for name in names[1:]),

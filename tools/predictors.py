@@ -37,7 +37,7 @@ def soft_vote(
         uint8 (H, W) of train ids and float32 (H, W), their probabilities, of each image.
     """
     shares = [weight / sum(weights) for weight in weights]
-    return ensemble.predict(predictors, paths, shares, MST_SCALES if mst else (1.0,), mst)
+    return ensemble.predict_ensemble(predictors, paths, shares, MST_SCALES if mst else (1.0,), mst)
 
 
 def describe(source: Source) -> dict[str, object]:

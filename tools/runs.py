@@ -13,7 +13,7 @@ from helpers.errors import InputError
 from helpers.images import read_label, read_size
 from helpers.labels import LabelTable
 from helpers.output import Record, claim_folder
-from learning.data.datasets import add_training_images, open_as_stored, splits
+from learning.data.datasets import add_training_images, open_dataset_from_options, splits
 from learning.data.datasets.base import Dataset, Sample
 from tools import votes
 
@@ -75,7 +75,7 @@ def open_data(stored: dict[str, Any], source: Path | str, path: str | None = Non
         source: where they are from, for messages.
         path: folder of the data, if it has moved.
     """
-    return open_as_stored(stored | ({"dataset_path": path} if path else {}), source)
+    return open_dataset_from_options(stored | ({"dataset_path": path} if path else {}), source)
 
 
 def open_training_data(source: Source) -> Dataset:
@@ -111,7 +111,7 @@ def open_shared_data(
     if any(map(splits.sees_val, all_options.values())):  # the vote has seen every image that one of the runs has seen
         stored = stored | {"train_on": "trainval", "holdout": None}
     if split == "val":
-        print("".join(f"{line}\n" for line in splits.remarks(all_options)), end="", flush=True)
+        print("".join(f"{line}\n" for line in splits.split_warnings(all_options)), end="", flush=True)
     found_by = {name: stored[name] for name in DATA_OPTIONS if stored.get(name) is not None}
     return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from helpers.errors import InputError
 from learning.data.datasets.base import Dataset, Sample
-from learning.data.pixels import Decoded, Files, Layout
+from learning.data.pixels import BufferPixels, FilePixels, Layout
 
 MAGIC = b"pixels01"  # 8 bytes; the number is the version of the format
 SUFFIX = ".pixels"
@@ -60,7 +60,7 @@ def num_bytes(sizes: np.ndarray | Iterable[Sequence[int]]) -> int:
     return Layout.of(sizes).num_bytes
 
 
-def choose(kind: str, device: torch.device, needed: int, folder: Path, missing: int) -> tuple[str, str]:
+def choose_location(kind: str, device: torch.device, needed: int, folder: Path, missing: int) -> tuple[str, str]:
     """Where the decoded pixels of a run are kept.
 
     Args:
@@ -105,7 +105,7 @@ def _writable_bytes(folder: Path) -> int:
     return shutil.disk_usage(parent).free if os.access(parent, os.W_OK | os.X_OK) else 0
 
 
-def open_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarray) -> Decoded:
+def open_on_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarray) -> BufferPixels:
     """The decoded pixels of a split from a file in `folder`, which is written first unless there is a valid one.
 
     Args:
@@ -117,14 +117,14 @@ def open_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarra
         InputError: a source cannot be read or changed its size.
         CacheError: the folder cannot be written or its disk is full.
     """
-    about = describe(dataset, split, sizes)
+    about = make_header(dataset, split, sizes)
     path = _path(folder, about)
     header = _encode(about)
     layout = Layout.of(sizes, len(header))
     try:
         if not _is_valid(path, header, layout):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with lock(path):
+            with file_lock(path):
                 if not _is_valid(path, header, layout):  # another process may have written it in the meantime
                     _write(path, dataset, split, header, layout)
     except OSError as error:
@@ -134,17 +134,17 @@ def open_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarra
         ) from None
     with contextlib.suppress(OSError):  # a read-only folder
         os.utime(path)  # time of the last use, which `tools.cache` shows
-    return Decoded(dataset.split(split), layout, path)
+    return BufferPixels(dataset.split(split), layout, path)
 
 
 def is_cached(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarray) -> bool:
     """Whether `open_disk` with the same arguments finds a valid file."""
-    about = describe(dataset, split, sizes)
+    about = make_header(dataset, split, sizes)
     header = _encode(about)
     return _is_valid(_path(folder, about), header, Layout.of(sizes, len(header)))
 
 
-def open_memory(dataset: Dataset, split: str, sizes: np.ndarray) -> Decoded:
+def open_in_memory(dataset: Dataset, split: str, sizes: np.ndarray) -> BufferPixels:
     """The pixels of a split decoded into memory; arguments and errors as for `open_disk`."""
     layout = Layout.of(sizes)
     buffer = np.empty(layout.num_bytes, np.uint8)
@@ -154,10 +154,10 @@ def open_memory(dataset: Dataset, split: str, sizes: np.ndarray) -> Decoded:
 
     samples = dataset.split(split)
     _decode(samples, dataset.decode, layout, put, f"decoding {split}")
-    return Decoded(samples, layout, buffer=torch.from_numpy(buffer))
+    return BufferPixels(samples, layout, buffer=torch.from_numpy(buffer))
 
 
-def describe(dataset: Dataset, split: str, sizes: np.ndarray) -> Header:
+def make_header(dataset: Dataset, split: str, sizes: np.ndarray) -> Header:
     """The header of a cache file of a split in its present state."""
     files = [path for sample in dataset.split(split) for path in (sample.image, sample.label) if path]
     return {
@@ -227,7 +227,7 @@ def _write(path: Path, dataset: Dataset, split: str, header: bytes, layout: Layo
 
 def _decode(samples: Sequence[Sample], decode: np.ndarray, layout: Layout, put: Put, title: str) -> None:
     """Decode every sample in threads (Pillow releases the interpreter lock) and `put` image and label, one at a time."""
-    files = Files(samples, decode)
+    files = FilePixels(samples, decode)
     num_threads = min(8, os.cpu_count() or 1)
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +249,7 @@ def _decode(samples: Sequence[Sample], decode: np.ndarray, layout: Layout, put: 
 
 
 @contextlib.contextmanager
-def lock(path: Path, wait: bool = True) -> Generator[bool, None, None]:
+def file_lock(path: Path, wait: bool = True) -> Generator[bool, None, None]:
     """Context in which no other process writes or removes a file of the cache.
 
     The lock is on a file of its own, which is not removed. On systems without such locks several processes may write; the

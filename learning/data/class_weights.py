@@ -47,7 +47,7 @@ SCHEMES = {"enet": enet, "median": median_frequency}
 NAMES = ("none", "ocnet", *SCHEMES)
 
 
-def written_out(text: str) -> str:
+def resolve_option(text: str) -> str:
     """The value of --class_weights as a run stores it: one of `NAMES`, or numbers separated by commas.
 
     Args:
@@ -65,7 +65,7 @@ def written_out(text: str) -> str:
     return ",".join(f"{number:.12g}" for number in numbers)
 
 
-def check(text: str, spec: DatasetSpec, num_classes: int) -> None:
+def check_for_dataset(text: str, spec: DatasetSpec, num_classes: int) -> None:
     """Raise `InputError` if weights that `written_out` returned are for other classes than those of the data set."""
     if text == "ocnet" and spec.CLASS_WEIGHTS is None:
         raise InputError(
@@ -94,7 +94,7 @@ def compute(text: str, spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray | No
     return np.array([float(number) for number in text.split(",")])
 
 
-def standard(spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray:
+def published_or_enet(spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray:
     """The published weights of the data set, or ENet's where there are none: float64 (C,)."""
     return enet(pixels) if spec.CLASS_WEIGHTS is None else np.array(spec.CLASS_WEIGHTS, np.float64)
 

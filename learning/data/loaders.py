@@ -15,7 +15,7 @@ from torch.utils.data._utils import signal_handling
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from helpers.errors import InputError
-from helpers.signals import leave_to_parent
+from helpers.signals import ignore_stop_signals
 from learning import distributed
 from learning.data.augmentation.copy_paste import CopyPaste
 from learning.data.augmentation.sampling import Augmentation
@@ -187,7 +187,7 @@ class EvalBatches(_Batches[EvalItems]):
         shared: bool = True,
     ) -> None:
         views = EvalViews(pixels, size, config.mean, with_labels)
-        indices = range(distributed.rank(), len(pixels), distributed.size()) if shared else range(len(pixels))
+        indices = range(distributed.rank(), len(pixels), distributed.world_size()) if shared else range(len(pixels))
         batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
         super().__init__(config, config.loader(views, batches))
 
@@ -222,7 +222,7 @@ class _EpochDraws:
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = self.order(self.epoch)
-        for draws in order[self.first_step :, distributed.rank() :: distributed.size()].tolist():
+        for draws in order[self.first_step :, distributed.rank() :: distributed.world_size()].tolist():
             yield [(self.epoch, draw) for draw in draws]
 
 
@@ -251,7 +251,7 @@ def _kill(workers: Sequence[BaseProcess]) -> None:
 
 
 def _start_worker(_: int) -> None:
-    leave_to_parent()
+    ignore_stop_signals()
 
 
 def _unchanged(items: T) -> T:

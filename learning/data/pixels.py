@@ -33,7 +33,7 @@ class Pixels(Protocol):
         ...
 
 
-class Files:
+class FilePixels:
     """`Pixels` that are decoded from their files at each access.
 
     Args:
@@ -91,7 +91,7 @@ class Layout:
         return self.starts[-1]
 
 
-class Decoded:
+class BufferPixels:
     """`Pixels` in one flat buffer: a memory-mapped file, or the memory of a device.
 
     Args:
@@ -111,15 +111,15 @@ class Decoded:
         self.buffer = buffer
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return Decoded, (self.samples, self.layout, self.path, None if self.path else self.buffer)
+        return BufferPixels, (self.samples, self.layout, self.path, None if self.path else self.buffer)
 
     @property
     def device(self) -> torch.device:
         return self.buffer.device
 
-    def to(self, device: torch.device) -> "Decoded":
+    def to(self, device: torch.device) -> "BufferPixels":
         """The same pixels in the memory of a device."""
-        return Decoded(self.samples, self.layout, buffer=self.buffer.to(device))
+        return BufferPixels(self.samples, self.layout, buffer=self.buffer.to(device))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from helpers.errors import InputError
 from helpers.run_folder import read_options
-from learning.data.datasets import open_as_stored
+from learning.data.datasets import open_dataset_from_options
 from learning.data.datasets.base import Dataset, Sample
 
 
-def read_stored(dataset: str | None, dataset_path: str | None, run: Path) -> dict[str, object]:
+def read_run_options(dataset: str | None, dataset_path: str | None, run: Path) -> dict[str, object]:
     """The options of a run folder, with the data set that was typed (if any) in place of its own.
 
     Options may be missing; where both values were typed, options.json may be damaged, too.
@@ -28,9 +28,9 @@ def read_stored(dataset: str | None, dataset_path: str | None, run: Path) -> dic
     return {**stored, **typed}
 
 
-def find_dataset(dataset: str | None, dataset_path: str | None, run: Path) -> Dataset:
+def open_run_dataset(dataset: str | None, dataset_path: str | None, run: Path) -> Dataset:
     """The data set of `read_stored` with the run's division into splits; minicity in ./minicity where nothing is known."""
-    return open_as_stored(read_stored(dataset, dataset_path, run), run / "options.json")
+    return open_dataset_from_options(read_run_options(dataset, dataset_path, run), run / "options.json")
 
 
 def labelled_samples(dataset: Dataset, split: str) -> tuple[Sample, ...]:

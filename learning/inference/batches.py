@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from helpers.images import read_picture
+from helpers.images import read_upright
 from helpers.threads import map_ahead
 from learning.data.augmentation.transforms import color_and_normalize, resample_image, stack, whole_view
 from learning.data.loaders import LoaderConfig
-from learning.inference.inputs import Picture
+from learning.inference.inputs import InputImage
 
 MIN_SIDE = 64  # pixels of the network input, enough for every network and the smallest scale
 _BATCH_PIXELS = 2**24  # source pixels of a batch
@@ -20,10 +20,10 @@ _AHEAD_PIXELS = 2 * _BATCH_PIXELS  # source pixels of images that are decoded ah
 Size = tuple[int, int]  # (height, width)
 
 
-class Loaded(NamedTuple):
+class DecodedImage(NamedTuple):
     """An image and its pixels, uint8 (3, H, W), RGB."""
 
-    picture: Picture
+    picture: InputImage
     pixels: np.ndarray
 
     @property
@@ -32,7 +32,7 @@ class Loaded(NamedTuple):
         return self.picture.name
 
 
-class PictureBatch(NamedTuple):
+class InputBatch(NamedTuple):
     """Images of one network input size; fields as in `learning.data.loaders.EvalBatch`, but not normalized.
 
     Args:
@@ -42,10 +42,10 @@ class PictureBatch(NamedTuple):
 
     images: torch.Tensor
     sizes: list[Size]
-    samples: list[Loaded]
+    samples: list[DecodedImage]
 
 
-def seen_size(size: Size, test_size: Size, factor: float | None = None) -> Size:
+def input_size(size: Size, test_size: Size, factor: float | None = None) -> Size:
     """Network input size of an image: its aspect ratio, with as many pixels as validation images have.
 
     An image with the aspect ratio of `test_size` gets exactly that size. No side gets less than `MIN_SIDE` pixels.
@@ -59,7 +59,7 @@ def seen_size(size: Size, test_size: Size, factor: float | None = None) -> Size:
     return max(MIN_SIDE, round(size[0] * factor)), max(MIN_SIDE, round(size[1] * factor))
 
 
-class PictureBatches:
+class InputBatches:
     """Images in order, resized; consecutive images of one network input size form a batch.
 
     Args:
@@ -69,13 +69,15 @@ class PictureBatches:
         feed: mean, std, device and number of threads.
     """
 
-    def __init__(self, pictures: Sequence[Picture], seen: Sequence[Size], batch_size: int, feed: LoaderConfig) -> None:
+    def __init__(
+        self, pictures: Sequence[InputImage], seen: Sequence[Size], batch_size: int, feed: LoaderConfig
+    ) -> None:
         self.pictures = pictures
         self.seen = seen
         self.batch_size = batch_size
         self.feed = feed
 
-    def __iter__(self) -> Iterator[PictureBatch]:
+    def __iter__(self) -> Iterator[InputBatch]:
         """Raises `InputError` with the name of a file that cannot be read."""
         decoded = map_ahead(
             self._read,
@@ -87,7 +89,7 @@ class PictureBatches:
         for group in self._groups():
             yield self._collate([next(decoded) for _ in group])
 
-    def finish(self, images: torch.Tensor) -> torch.Tensor:
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Network input of images of a batch, or of rows of them: uint8 (B, 3, n, w) -> normalized float32 on the device."""
         whole = [whole_view(images.shape[-2:])] * len(images)
         feed = self.feed
@@ -108,13 +110,13 @@ class PictureBatches:
             pixels += size
         yield group
 
-    def _read(self, index: int) -> tuple[Loaded, torch.Tensor]:
-        pixels = read_picture(self.pictures[index].path)
+    def _read(self, index: int) -> tuple[DecodedImage, torch.Tensor]:
+        pixels = read_upright(self.pictures[index].path)
         image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.seen[index])
-        return Loaded(self.pictures[index], pixels), image.permute(2, 0, 1)
+        return DecodedImage(self.pictures[index], pixels), image.permute(2, 0, 1)
 
-    def _collate(self, items: Sequence[tuple[Loaded, torch.Tensor]]) -> PictureBatch:
+    def _collate(self, items: Sequence[tuple[DecodedImage, torch.Tensor]]) -> InputBatch:
         samples = [loaded for loaded, _ in items]
         images = [image for _, image in items]
         stacked = stack(images) if len(images) > 1 else images[0][None]  # a single image is not copied
-        return PictureBatch(stacked, [loaded.picture.size for loaded in samples], samples)
+        return InputBatch(stacked, [loaded.picture.size for loaded in samples], samples)

@@ -9,7 +9,7 @@ import torch
 from helpers.images import read_image
 from learning.inference.predictor import Predictor
 from learning.inference.sliding_window import RowBuffer
-from learning.resize import bilinear, strips
+from learning.resize import bilinear, resized_strips
 
 
 def mean_probabilities(
@@ -44,7 +44,7 @@ def mean_probabilities(
     return total
 
 
-def predict(
+def predict_ensemble(
     runs: Sequence[Predictor],
     paths: Iterable[Path],
     weights: Sequence[float],
@@ -76,7 +76,7 @@ def most_likely(probabilities: torch.Tensor, size: tuple[int, int]) -> tuple[np.
     classes = torch.empty(size, dtype=torch.uint8, device=device)
     confidence = torch.empty(size, device=device)
     rows = RowBuffer([probabilities]).rows
-    for top, strip in strips(rows, probabilities.shape[1:], size, len(probabilities), device):
+    for top, strip in resized_strips(rows, probabilities.shape[1:], size, len(probabilities), device):
         values, indices = strip.max(0)
         confidence[top : top + strip.shape[1]] = values
         classes[top : top + strip.shape[1]] = indices

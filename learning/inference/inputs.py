@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
-from helpers.images import read_picture_size
+from helpers.images import read_upright_size
 from helpers.output import Record
 
 INPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -17,7 +17,7 @@ RESULT_ENDINGS = (".png", "_color.png", "_overlay.png")  # label ids, colors, co
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """An image to predict.
 
     Args:
@@ -31,7 +31,7 @@ class Picture:
     size: tuple[int, int]
 
 
-def find_pictures(arguments: Iterable[str]) -> list[Picture]:
+def find_images(arguments: Iterable[str]) -> list[InputImage]:
     """The images that files, folders and glob patterns name, in this order; those of a folder or pattern are sorted.
 
     A folder stands for all images in it and its subfolders, except hidden ones and results listed in a `RECORD` beside them. In
@@ -41,7 +41,9 @@ def find_pictures(arguments: Iterable[str]) -> list[Picture]:
         InputError: an argument matches nothing, a folder without images, a file that cannot be read.
     """
     paths = list(dict.fromkeys(Path(path) for argument in arguments for path in _expand(argument)))
-    return [Picture(name, path, read_picture_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)]
+    return [
+        InputImage(name, path, read_upright_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)
+    ]
 
 
 def _expand(argument: str) -> list[Path]:

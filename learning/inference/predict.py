@@ -12,7 +12,7 @@ from torch import nn
 
 from learning.inference.memory import MemoryLimits, Model, retry_with_less_memory
 from learning.inference.sliding_window import RowBuffer, Windows, window_logits
-from learning.resize import bilinear, strips
+from learning.resize import bilinear, resized_strips
 
 MST_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)  # the tutorial's, each with and without flip
 _SOFTMAX_ROWS = 64  # at a time
@@ -54,7 +54,7 @@ class InferenceSettings:
     preprocess: Callable[[torch.Tensor], torch.Tensor] = lambda images: images
 
 
-def image_scores(
+def average_logits(
     model: Model, images: torch.Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> torch.Tensor:
     """Logits of a batch, averaged over scales and flips.
@@ -94,7 +94,7 @@ def upsample_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
         return logits
     result = logits.new_empty(len(logits), *size)
     rows = RowBuffer([logits]).rows
-    for top, strip in strips(rows, logits.shape[1:], size, len(logits), logits.device):
+    for top, strip in resized_strips(rows, logits.shape[1:], size, len(logits), logits.device):
         result[:, top : top + strip.shape[1]] = strip
     return result
 
@@ -121,7 +121,7 @@ def read_classes(
     buffer = RowBuffer(blocks)
     num_classes, device = buffer.peek()
     classes = torch.empty(tuple(source_size), dtype=torch.uint8, device=device)
-    for top, strip in strips(buffer.rows, size, source_size, num_classes, device):
+    for top, strip in resized_strips(buffer.rows, size, source_size, num_classes, device):
         classes[top : top + strip.shape[1]] = to_classes(strip)
         report(strip.shape[1] * strip.shape[2])
     return classes.cpu().numpy()
@@ -194,7 +194,7 @@ def _batch_logits(
 ) -> Iterator[Iterable[torch.Tensor]]:
     """For each image of a batch its logits as blocks (C, n, w); one image at a time if there are windows."""
     if limits.tile is None:
-        for logits in image_scores(network, settings.preprocess(images), settings.scales, settings.flip):
+        for logits in average_logits(network, settings.preprocess(images), settings.scales, settings.flip):
             yield [logits]
         return
 

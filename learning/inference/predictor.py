@@ -11,7 +11,7 @@ from helpers.errors import InputError
 from learning import checkpoint
 from learning.data.augmentation import transforms
 from learning.data.datasets import DATASETS
-from learning.inference.predict import MST_SCALES, image_scores, read_classes
+from learning.inference.predict import MST_SCALES, average_logits, read_classes
 from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 
@@ -84,7 +84,7 @@ class Predictor:
         view = transforms.whole_view(image.shape[1:])
         pixels, _ = transforms.view_sample(torch.tensor(image), None, view, self.size, self.mean)
         batch, _ = transforms.color_and_normalize(pixels[None].to(self.device), None, [view], self.mean, self.std)
-        return image_scores(self.model, batch, scales, flip)[0]
+        return average_logits(self.model, batch, scales, flip)[0]
 
 
 def load_run(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from learning.resize import resized
+from learning.resize import resized_rows
 
 _ROWS = 32  # passed on at a time
 
@@ -121,8 +121,8 @@ def window_logits(
     readers = []
     for scale in scales:
         scaled = (int(size[0] * scale), int(size[1] * scale))
-        blocks = _scale_logits(forward, resized(rows, size, scaled), scaled, windows)
-        readers.append(resized(RowBuffer(blocks).rows, scaled, size))
+        blocks = _scale_logits(forward, resized_rows(rows, size, scaled), scaled, windows)
+        readers.append(resized_rows(RowBuffer(blocks).rows, scaled, size))
     for top in range(0, size[0], _ROWS):
         bottom = min(top + _ROWS, size[0])
         total = readers[0](top, bottom).clone()

@@ -16,7 +16,7 @@ from learning.data.datasets.base import Sample
 from learning.inference.inputs import result_files
 
 if TYPE_CHECKING:  # it imports torch
-    from learning.inference.batches import Loaded
+    from learning.inference.batches import DecodedImage
 
 SampleT = TypeVar("SampleT")
 
@@ -50,8 +50,8 @@ def write_predictions(
     _write_in_threads(write, _reported(predictions, report))
 
 
-def write_picture_predictions(
-    predictions: Iterable[tuple[Loaded, np.ndarray]], labels: LabelTable, folder: Path
+def write_input_predictions(
+    predictions: Iterable[tuple[DecodedImage, np.ndarray]], labels: LabelTable, folder: Path
 ) -> None:
     """Write predictions of --input as they arrive, each file atomically: those of `result_files`.
 
@@ -59,7 +59,7 @@ def write_picture_predictions(
         predictions: train ids, uint8 (H, W), of images.
     """
 
-    def write(item: tuple[Loaded, np.ndarray]) -> None:
+    def write(item: tuple[DecodedImage, np.ndarray]) -> None:
         loaded, prediction = item
         ids, colored, over = (folder / name for name in result_files(loaded.picture.name))
         colors = colorize(prediction, labels.palette)

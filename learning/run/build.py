@@ -158,7 +158,7 @@ def build_compute(options: ComputeOptions, seed: int, deterministic: bool) -> Co
     """Choose device and precision, join the other processes, and agree on a seed with them."""
     set_determinism(deterministic)
     device = pick_device(options.device)
-    distributed.start(device)
+    distributed.init_process_groups(device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # Where nobody typed a seed, each process has drawn its own.
@@ -186,7 +186,7 @@ def build_network(model: ModelOptions, options: ComputeOptions, compute: Compute
 def over_gpus(model: torch.nn.Module, compute: Compute) -> torch.nn.Module:
     """The model, or a DataParallel wrapper where this process uses several GPUs."""
     uses_several = compute.device.type == "cuda" and compute.device.index is None and torch.cuda.device_count() > 1
-    return torch.nn.DataParallel(compute.precision.inside(model)) if uses_several else model
+    return torch.nn.DataParallel(compute.precision.wrap_model(model)) if uses_several else model
 
 
 def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
@@ -319,7 +319,7 @@ def build_criterion(
         return None if weights is None else torch.from_numpy(weights).float().to(device)
 
     weights = on_device(class_weights.compute(options.class_weights, dataset.spec, pixels))
-    standard = on_device(class_weights.standard(dataset.spec, pixels))
+    standard = on_device(class_weights.published_or_enet(dataset.spec, pixels))
     keywords = {
         "ce": {"class_weights": weights, "label_smoothing": options.label_smoothing},
         "weighted_ce": {"class_weights": standard, "label_smoothing": options.label_smoothing},

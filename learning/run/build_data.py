@@ -23,7 +23,7 @@ from learning.rng import CLASSMIX, COPYBLOB, CUTMIX, generator
 from learning.run.setup import blob_rules
 from options import AugmentationOptions, DataOptions
 
-Pixels = cache.Files | cache.Decoded
+Pixels = cache.FilePixels | cache.BufferPixels
 Mix = Callable[[torch.Tensor, torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -64,17 +64,17 @@ def build_data(dataset: Dataset, data: DataOptions, batch_size: int, device: tor
     Args:
         batch_size: images at a time, over all processes.
     """
-    if batch_size % distributed.size():
+    if batch_size % distributed.world_size():
         raise InputError(
-            f"--batch_size {batch_size} is for all {distributed.size()} processes together, "
+            f"--batch_size {batch_size} is for all {distributed.world_size()} processes together, "
             "and must be a multiple of their number"
         )
     assert data.dataset_mean, "filled in by fill_defaults"
     assert data.dataset_std, "filled in by fill_defaults"
     assert data.test_size, "filled in by fill_defaults"
     loader = LoaderConfig(data.dataset_mean, data.dataset_std, device, data.num_workers, data.pin_memory)
-    pixels = {split: cache.Files(samples, dataset.decode) for split, samples in dataset.splits.items()}
-    return RunData(dataset, pixels, "off", loader, data.test_size, batch_size // distributed.size())
+    pixels = {split: cache.FilePixels(samples, dataset.decode) for split, samples in dataset.splits.items()}
+    return RunData(dataset, pixels, "off", loader, data.test_size, batch_size // distributed.world_size())
 
 
 def open_cache(
@@ -89,18 +89,18 @@ def open_cache(
     folder = Path(data.cache_path) if data.cache_path else cache.default_folder()
     needed = {split: cache.num_bytes(sizes[split]) for split in sizes}
     missing = sum(needed[split] for split in sizes if not cache.is_cached(folder, dataset, split, sizes[split]))
-    kind, why = cache.choose(data.cache, device, sum(needed.values()), folder, missing)
+    kind, why = cache.choose_location(data.cache, device, sum(needed.values()), folder, missing)
     description = f"{kind}: {why}" + (" (chosen by --cache auto)" if data.cache == "auto" else "")
     if kind == "off":
         return description, {}
     try:
-        decoded = {split: cache.open_disk(folder, dataset, split, sizes[split]) for split in sizes}
+        decoded = {split: cache.open_on_disk(folder, dataset, split, sizes[split]) for split in sizes}
     except cache.CacheError as error:  # only --cache disk makes a disk that cannot be written a reason to stop
         if data.cache == "disk":
             raise
         if kind == "disk":
             return f"off: {error}", {}
-        decoded = {split: cache.open_memory(dataset, split, sizes[split]) for split in sizes}
+        decoded = {split: cache.open_in_memory(dataset, split, sizes[split]) for split in sizes}
     if kind == "device":
         decoded = {split: pixels.to(device) for split, pixels in decoded.items()}
     return description, decoded
@@ -137,7 +137,7 @@ def build_copy_paste(
     return CopyPaste(
         bank=build_bank(pixels, found, classes, labels, seed),
         grounds=grounds_of(classes, blob_rules(augmentation.blob_rules, dataset)),
-        most=augmentation.copypaste_objects,
+        max_objects=augmentation.copypaste_objects,
         seed=seed,
     )
 
@@ -156,14 +156,14 @@ def build_mixing(augmentation: AugmentationOptions, seed: int, step_size: int, d
         mixers.append((CLASSMIX, partial(classmix, num_classes=num_classes)))
     if augmentation.cutmix:
         mixers.append((CUTMIX, cutmix))
-    if mixers and step_size < 2 * distributed.size():
+    if mixers and step_size < 2 * distributed.world_size():
         raise InputError(
-            f"each of {distributed.size()} processes mixes its own share of a batch, which must be 2 images or more; "
+            f"each of {distributed.world_size()} processes mixes its own share of a batch, which must be 2 images or more; "
             "raise --batch_size"
         )
 
     def mix(images: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        index = step * distributed.size() + distributed.rank()  # each process mixes its own share of the batch
+        index = step * distributed.world_size() + distributed.rank()  # each process mixes its own share of the batch
         for purpose, mixer in mixers:
             images, labels = mixer(images, labels, rng=generator(seed, purpose, epoch, index))
         return images, labels

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from helpers.errors import InputError
-from helpers.images import read_picture
+from helpers.images import read_upright
 from helpers.output import writing
 from learning.data.augmentation import transforms
 from learning.inference.export import Standalone, export
-from learning.inference.predict import image_scores, to_classes, upsample_logits
+from learning.inference.predict import average_logits, to_classes, upsample_logits
 from learning.run.build_data import RunData
 
 LEAST_AGREEMENT = 0.99  # share of an image's pixels with the checkpoint's class, for an exported network to be kept
@@ -32,7 +32,7 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
     if image is None:
         splits = data.dataset.splits
         image = (splits.get("val") or next(iter(splits.values())))[0].image
-    pixels = read_picture(image)
+    pixels = read_upright(image)
     model = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
     expected = _expected_classes(model, pixels, data)
     standalone = Standalone(model, data.test_size, data.loader.mean, data.loader.std).eval()
@@ -60,5 +60,5 @@ def _expected_classes(model: torch.nn.Module, pixels: np.ndarray, data: RunData)
     resized, _ = transforms.view_sample(torch.tensor(pixels), None, view, data.test_size, data.loader.mean)
     batch, _ = transforms.color_and_normalize(resized[None], None, [view], data.loader.mean, data.loader.std)
     with torch.inference_mode():
-        logits = upsample_logits(image_scores(model, batch)[0], size)
+        logits = upsample_logits(average_logits(model, batch)[0], size)
     return to_classes(logits).numpy()

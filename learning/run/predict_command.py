@@ -21,10 +21,10 @@ from helpers.progress import progress_bar
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.inference import inputs
-from learning.inference.batches import PictureBatches, seen_size
+from learning.inference.batches import InputBatches, input_size
 from learning.inference.memory import MemoryLimits
 from learning.inference.predict import MST_SCALES, InferenceSettings, WriteRows, predict_images
-from learning.inference.write import write_picture_predictions, write_predictions
+from learning.inference.write import write_input_predictions, write_predictions
 from learning.run.build import Compute, Run, RunModel, build_prediction
 from learning.run.build_data import RunData
 from learning.run.export_command import export_network
@@ -46,7 +46,7 @@ def run_prediction(setup: Setup) -> None:
         image = setup.pictures[0].path if setup.pictures else None
         export_network(Path(options.export), network.model, data, image)
     elif options.input:
-        predict_pictures(options, compute, data, network, setup.pictures, output_folder(options, setup.folder))
+        predict_inputs(options, compute, data, network, setup.pictures, output_folder(options, setup.folder))
     else:
         predict_splits(options, compute, data, network, setup.folder)
 
@@ -104,7 +104,7 @@ def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tupl
     folder.mkdir(parents=True, exist_ok=True)
 
     def open_file(sample: Named, shape: tuple[int, int, int]) -> WriteRows:
-        file = probabilities.create(folder / f"{sample.name}{probabilities.SUFFIX}", shape, save_scores)
+        file = probabilities.create_file(folder / f"{sample.name}{probabilities.SUFFIX}", shape, save_scores)
 
         def write(top: int, rows: np.ndarray) -> None:
             file[:, top : top + rows.shape[1]] = probabilities.encode(rows, save_scores)
@@ -166,29 +166,29 @@ def set_scores_aside(folder: Path) -> None:
         print(f"{folder} holds probabilities of an earlier prediction: it is {set_aside(folder)} now")
 
 
-def predict_pictures(
+def predict_inputs(
     options: PredictionOptions,
     compute: Compute,
     data: RunData,
     network: RunModel,
-    pictures: Sequence[inputs.Picture],
+    pictures: Sequence[inputs.InputImage],
     output: Path,
 ) -> None:
     """Write label ids, colors and overlays of images, and maybe their probabilities, image by image."""
     dataset = data.dataset
     # Windows get images at the scale that the images of the data set have in validation.
     factor = math.sqrt(math.prod(data.test_size) / math.prod(dataset.spec.SIZE)) if options.tile else None
-    sizes = [seen_size(picture.size, data.test_size, factor) for picture in pictures]
+    sizes = [input_size(picture.size, data.test_size, factor) for picture in pictures]
     check_disk(options.save_scores, sizes, len(dataset.labels.classes), output)
     inputs.record_results(output, result_files(pictures, options.save_scores))
-    batches = PictureBatches(pictures, sizes, 1 if options.tile else data.batch_size, data.loader)
+    batches = InputBatches(pictures, sizes, 1 if options.tile else data.batch_size, data.loader)
     settings, limits, description = inference_settings(options, compute, data.batch_size)
-    settings = replace(settings, preprocess=batches.finish)
+    settings = replace(settings, preprocess=batches.normalize)
     began = time.monotonic()
     bar, _ = progress_bar(sum(math.prod(picture.size) for picture in pictures), "predict", unit="px")
     with bar:
         open_probabilities = score_writer(options.save_scores, output / "scores")
         predictions = predict_images(network.parallel, batches, settings, limits, open_probabilities, bar.update)
-        write_picture_predictions(predictions, dataset.labels, output)
+        write_input_predictions(predictions, dataset.labels, output)
     speed = len(pictures) / (time.monotonic() - began)
     print(f"{len(pictures)} images predicted ({description}; {speed:.2f} images/s): {output}")

@@ -11,19 +11,19 @@ from helpers.errors import InputError
 from helpers.output import claim_file, claim_files
 from helpers.run_folder import RunFolder
 from learning.inference import inputs
-from learning.inference.inputs import Picture
+from learning.inference.inputs import InputImage
 from options import PredictionOptions
 
 FORMATS = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}  # suffix -> packages it takes beyond torch
 
 
-def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[Picture, ...]:
+def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[InputImage, ...]:
     """Find the images of --input, and check that the results of --input or --export may be written.
 
     Raises:
         InputError: no such images, or files that another program or an earlier command has made.
     """
-    pictures = tuple(inputs.find_pictures(options.input)) if options.input else ()
+    pictures = tuple(inputs.find_images(options.input)) if options.input else ()
     if options.export:
         check_export_file(Path(options.export), options.force)
     elif options.input:
@@ -37,7 +37,7 @@ def output_folder(options: PredictionOptions, folder: RunFolder) -> Path:
     return Path(options.output or folder.results("input"))
 
 
-def result_files(pictures: Sequence[Picture], save_scores: str | None) -> dict[str, Path]:
+def result_files(pictures: Sequence[InputImage], save_scores: str | None) -> dict[str, Path]:
     """The path of each result below the output folder -> the image it is of."""
     files = {}
     for picture in pictures:

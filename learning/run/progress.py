@@ -72,7 +72,7 @@ def reporting(progress: Report, save: Callable[[], None]) -> Report:
     """What an epoch reports every batch to: first the bar, then whoever saves the run."""
 
     def report(num_images: int, metrics: EpochMetrics) -> None:
-        progress(num_images * distributed.size(), metrics)
+        progress(num_images * distributed.world_size(), metrics)
         save()
 
     return report

@@ -51,7 +51,7 @@ def store_fault(run: Run, folder: RunFolder, epoch: int, fault: NonFinite) -> st
     files = run.file_names(epoch, fault.step)
     state = {"model_state_dict": run.network.model.state_dict(), "epoch": epoch, "step": fault.step, "files": files}
     if distributed.is_main():
-        checkpoint.save(state | {"processes": distributed.size(), "options": run.options}, folder.nonfinite)
+        checkpoint.save(state | {"processes": distributed.world_size(), "options": run.options}, folder.nonfinite)
     return (
         f"epoch {epoch}, step {fault.step}: the loss is {fault.loss:g} and the norm of the gradient {fault.gradient:g}; "
         f"the weights are still those before this step. Images: {', '.join(files)}. "

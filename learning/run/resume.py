@@ -39,9 +39,9 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
             "or start a new run from the weights with --pretrained"
         )
     overrides = [*stored["overrides"], *_overridden(run, stored, chosen.override)]
-    if stored["processes"] != distributed.size() and not chosen.override:
+    if stored["processes"] != distributed.world_size() and not chosen.override:
         raise InputError(
-            f"the run has {stored['processes']} processes, not {distributed.size()}: each mixes its own share of a batch; "
+            f"the run has {stored['processes']} processes, not {distributed.world_size()}: each mixes its own share of a batch; "
             "start as many, or continue with --override"
         )
     load_state(run, stored, path)
@@ -114,7 +114,7 @@ def _load_last(path: Path, folder: RunFolder) -> State:
         stored = checkpoint.load(previous)
         if distributed.is_main():
             print(f"warning: {error}; continuing from {previous}", file=sys.stderr)
-        distributed.wait()
+        distributed.barrier()
         if path.parent.resolve() == folder.path.resolve() and distributed.is_main():
             # Otherwise the next save would keep the damaged one in place of the good one.
             os.replace(path, path.with_name("checkpoint_damaged.pth.tar"))

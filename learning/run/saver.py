@@ -80,7 +80,7 @@ class CheckpointSaver:
 
         Several processes stop after the validation: their shares of the images differ, so they could not agree in between.
         """
-        if distributed.size() == 1:
+        if distributed.world_size() == 1:
             self._save_or_stop(trained)
 
     def _save_or_stop(self, trained: EpochMetrics) -> None:

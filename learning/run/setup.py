@@ -16,12 +16,12 @@ from helpers.errors import InputError
 from helpers.output import refuse_marked, refuse_unwritable
 from helpers.run_folder import RunFolder, read_options_file
 from learning.data import class_weights
-from learning.data.datasets import add_training_images, open_dataset, without_files
+from learning.data.datasets import add_training_images, dataset_without_files, open_dataset
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.blobs import parse_rules, rule_ids
-from learning.data.datasets.splits import select
+from learning.data.datasets.splits import select_train_and_val
 from learning.data.datasets.statistics import DatasetStatistics, dataset_statistics
-from learning.inference.inputs import Picture
+from learning.inference.inputs import InputImage
 from learning.run import command_line, rules
 from learning.run.prediction_files import check_files
 from options import AugmentationOptions, DataOptions, Options, PredictionOptions, RunOptions
@@ -48,7 +48,7 @@ class Setup:
     dataset: Dataset
     statistics: Mapping[str, DatasetStatistics]
     folder: RunFolder
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[InputImage, ...] = ()
 
 
 def setup_run(argv: Sequence[str] | None = None) -> Setup:
@@ -104,7 +104,7 @@ def normalize_paths(parsed: Options) -> Options:
     return parsed.replaced(
         pretrained=os.path.abspath(pretrained) if pretrained else pretrained,
         extra_data=tuple(os.path.abspath(folder) for folder in extra_data) if extra_data else extra_data,
-        class_weights=class_weights.written_out(parsed.loss.class_weights),
+        class_weights=class_weights.resolve_option(parsed.loss.class_weights),
     )
 
 
@@ -116,9 +116,9 @@ def open_data(data: DataOptions, prediction: PredictionOptions, predict: bool, o
     """
     root = data.dataset_path or f"./{data.dataset}"
     if prediction.input:
-        dataset = without_files(data.dataset, root)
+        dataset = dataset_without_files(data.dataset, root)
     else:
-        dataset = select(open_dataset(data.dataset, root), data.train_on, data.holdout)
+        dataset = select_train_and_val(open_dataset(data.dataset, root), data.train_on, data.holdout)
     if not predict:
         dataset = add_training_images(dataset, data.extra_data)
     if overfit:
@@ -177,7 +177,7 @@ def fill_defaults(parsed: Options, dataset: Dataset) -> Options:
     data = parsed.data
     training = parsed.training
     run = parsed.run
-    class_weights.check(parsed.loss.class_weights, spec, len(dataset.labels.classes))
+    class_weights.check_for_dataset(parsed.loss.class_weights, spec, len(dataset.labels.classes))
     lr, weight_decay = OPTIMIZER_DEFAULTS[training.optimizer]
     return parsed.replaced(
         train_size=data.train_size or tuple(spec.SIZE),

@@ -81,7 +81,7 @@ def to_checkpoint(run: Run, state: RunState) -> State:
         "external_weights": state.external_weights,
         "data_fingerprint": run.fingerprint,
         "overrides": state.overrides,
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "options": run.options,
     }
 

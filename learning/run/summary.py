@@ -16,7 +16,7 @@ from helpers.history import History, write_logs
 from helpers.progress import duration, epoch_line
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
-from learning.data.augmentation.sampling import describe, leaves_image
+from learning.data.augmentation.sampling import describe, needs_padding
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.extra import Extra
 from learning.losses import Criterion
@@ -57,7 +57,7 @@ def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
     if state.epoch or state.step:
         print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
     images, labels = run.training.mix(*next(iter(run.train_batches.epoch(state.epoch))), state.epoch, 0)
-    image_sheets.train_batch(
+    image_sheets.save_train_batch(
         images.cpu().numpy(),
         labels.cpu().numpy(),
         run.data.loader.mean,
@@ -75,7 +75,7 @@ def first_screen(setup: Setup, run: Run) -> str:
     augmentation = build_augmentation(options.data, options.augmentation, bool(options.run.overfit))
     set_name = "none" if options.run.overfit else options.augmentation.augment
     source_sizes = np.unique(setup.statistics["train"].sizes, axis=0).tolist()
-    is_padded = any(leaves_image(augmentation, size) for size in source_sizes)
+    is_padded = any(needs_padding(augmentation, size) for size in source_sizes)
     is_parted = options.compute.accumulate > 1
     return "\n".join(
         [
@@ -116,8 +116,8 @@ def device_line(run: Run) -> str:
         detail = torch.cuda.get_device_name(device)
         if run.network.parallel is not run.network.model:
             detail += f" x {torch.cuda.device_count()}, DataParallel"
-    if distributed.size() > 1:
-        detail += f", {distributed.size()} processes"
+    if distributed.world_size() > 1:
+        detail += f", {distributed.world_size()} processes"
     return f"{device} ({detail})"
 
 
@@ -224,7 +224,7 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
         "threads": torch.get_num_threads(),
         "precision": run.compute.precision.name,
         "cache": run.data.cache,
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "overrides": state.overrides,
     }
     run_folder.write_options(folder.options, run.options, circumstances)
@@ -242,7 +242,7 @@ def show_epoch(folder: RunFolder, dataset: Dataset, history: History, prediction
     if predictions:
         plots.learning_curve(history, folder.path / "learning_curve.png")
         epoch = len(history["miou"]) - 1
-        image_sheets.validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
+        image_sheets.save_validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
 
 
 def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:

@@ -150,7 +150,7 @@ def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
     saving = drawing = saving_best = 0.0
     if distributed.is_main():
         saving, drawing, saving_best = _measure_saving(run, folder, budget, show, predictions)
-    distributed.wait()
+    distributed.barrier()
     return Pace(step, first_batch, validation + saving + drawing + saving_best, saving, 60 * budget.save_minutes)
 
 

@@ -14,7 +14,7 @@ from learning import distributed
 from learning.data.datasets.base import Sample
 from learning.data.loaders import EvalBatch
 from learning.device import Precision
-from learning.inference.predict import image_scores, to_classes, upsample_logits
+from learning.inference.predict import average_logits, to_classes, upsample_logits
 from learning.losses import Criterion, mean
 from learning.rng import FORWARD, torch_seed
 from learning.training.ema import EMA
@@ -61,7 +61,7 @@ class Training:
         """The micro-batches of a batch, each with torch seeded for it, and whether it is the last."""
         pairs = zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
         for part, (micro_images, micro_labels) in enumerate(pairs):
-            index = (step * self.accumulate + part) * distributed.size() + distributed.rank()
+            index = (step * self.accumulate + part) * distributed.world_size() + distributed.rank()
             torch.manual_seed(torch_seed(self.seed, FORWARD, epoch, index))
             yield micro_images, micro_labels, part == self.accumulate - 1
 
@@ -107,13 +107,13 @@ def train_step(
     training.optimizer.zero_grad(set_to_none=True)
     training.guard.snapshot_buffers()
     for micro_images, micro_labels, is_last in training.micro_batches(images, labels, epoch, step):
-        with distributed.gradients(training.model, complete=is_last):
+        with distributed.gradient_sync(training.model, complete=is_last):
             with precision.autocast():
                 outputs = training.model(micro_images)
             totals, weights = criterion(outputs, micro_labels)
             loss = mean(totals, total_weight)
             # DistributedDataParallel averages the gradients over the processes; their sum is needed.
-            precision.backward(loss * distributed.size())
+            precision.backward(loss * distributed.world_size())
         batch_loss = batch_loss + loss.detach()
         results.append((totals.detach(), weights, to_classes(outputs["out"].detach()), micro_labels))
     set_learning_rate(training.optimizer, training.rate_at(epoch, step))
@@ -151,7 +151,7 @@ def validate_epoch(
     for index, batch in enumerate(batches):
         assert batch.labels is not None
         with autocast():
-            batch_logits = image_scores(model, batch.images)
+            batch_logits = average_logits(model, batch.images)
         for sample, logits, label in zip(batch.samples, batch_logits, batch.labels, strict=True):
             logits = upsample_logits(logits, (label.shape[0], label.shape[1]))
             classes = to_classes(logits)

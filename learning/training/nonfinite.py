@@ -80,7 +80,7 @@ class NonFiniteGuard:
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).float() if gradients else torch.zeros_like(loss)
         step_taken = torch.stack([loss, norm]).isfinite().all()
-        if precision.scales:
+        if precision.scales_gradients:
             norm = torch.zeros_like(loss)  # the gradient scaler checks the gradients
         else:
             # pyrefly: ignore [missing-attribute]  # as torch's GradScaler sets it

@@ -238,19 +238,19 @@ def test_resizing_by_matrices_equals_bilinear_and_so_does_its_gradient(sizes):
     old, new = sizes
     x = torch.randn(2, 3, *old, dtype=torch.float64, requires_grad=True)
     other = x.detach().clone().requires_grad_()
-    out, expected = resize.by_matrices(x, new), F.interpolate(other, new, mode="bilinear", align_corners=False)
+    out, expected = resize.bilinear_by_matrices(x, new), F.interpolate(other, new, mode="bilinear", align_corners=False)
     assert (out - expected).abs().max() <= 1e-12
     gradient = torch.randn_like(out)
     out.backward(gradient), expected.backward(gradient)
     assert (x.grad - other.grad).abs().max() <= 1e-12
-    single = resize.by_matrices(x.detach().float(), new)
+    single = resize.bilinear_by_matrices(x.detach().float(), new)
     assert (single - F.interpolate(x.detach().float(), new, mode="bilinear")).abs().max() <= 1e-6 * x.abs().max()
 
 
 def test_resizing_by_matrices_stays_precise_in_mixed_precision():
     x = torch.randn(1, 2, 9, 9)
     with torch.autocast("cpu", torch.bfloat16):
-        out = resize.by_matrices(x, (40, 40))
+        out = resize.bilinear_by_matrices(x, (40, 40))
     assert (out - F.interpolate(x, (40, 40), mode="bilinear")).abs().max() <= 1e-5
 
 

@@ -40,13 +40,13 @@ def data(tmp_path_factory):
 
 
 def test_one_process_needs_no_group():
-    assert (distributed.size(), distributed.rank(), distributed.is_main()) == (1, 0, True)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_main()) == (1, 0, True)
     tensor, model = torch.ones(2), torch.nn.Linear(1, 1)
     assert distributed.all_reduce_sum(tensor) is tensor
     assert distributed.all_reduce_max(7) == 7
     assert distributed.wrap_ddp(model, torch.device("cpu")) is model
-    distributed.wait()
-    distributed.stop()
+    distributed.barrier()
+    distributed.destroy_process_groups()
 
 
 def test_batch_norms_become_synchronized_ones():
@@ -113,8 +113,8 @@ def train_on_share(rank, path, accumulate, name, loss="ce"):
     if rank == 0:
         counts = {"confusion": metrics.confusion, "loss": metrics.loss, "agreed": agreed}
         torch.save({"weights": model.state_dict(), **counts}, path)
-    distributed.wait()
-    distributed.stop()
+    distributed.barrier()
+    distributed.destroy_process_groups()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ BUILDING, ROAD, PAVEMENT, PEDESTRIAN = (
 
 
 class Memory:
-    """Decoded pixels, as `learning.data.cache.Files` returns them; each class has its own gray value."""
+    """Decoded pixels, as `learning.data.cache.FilePixels` returns them; each class has its own gray value."""
 
     device = torch.device("cpu")
 

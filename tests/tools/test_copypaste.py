@@ -12,7 +12,7 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CAMVID
 from learning.data.augmentation import copy_paste
 from learning.data.datasets import add_training_images, open_dataset
-from learning.data.datasets.splits import select
+from learning.data.datasets.splits import select_train_and_val
 from learning.data.datasets.statistics import dataset_statistics
 from tools.check import __main__ as check
 from tools.copypaste import __main__ as program
@@ -68,7 +68,7 @@ def test_held_out_images_are_not_used(tmp_path, capsys):
     assert len(made) == 6
     assert all(read_image(sample.image)[0].max() == 0 for sample in made)
     assert json.loads((output / "copypaste.json").read_text())["sources"] == ["A_1", "A_2"]
-    held_out = select(open_dataset("camvid", tmp_path / "data"), "train", "B")
+    held_out = select_train_and_val(open_dataset("camvid", tmp_path / "data"), "train", "B")
     assert len(add_training_images(held_out, [str(output)]).split("train")) == 2 + 6
     assert make("camvid", tmp_path / "data", tmp_path / "all", "--classes", "Pedestrian", "--num", 6) == 0
     with pytest.raises(InputError, match=r"may show parts of the validation image .*B_1\.png.*--holdout"):

@@ -108,7 +108,7 @@ def test_the_common_size_is_the_largest_height_and_width(tmp_path):
     mean = voting.mean_probabilities([tall, wide], None, [0.5, 0.5])
     assert torch.allclose(mean[0], torch.tensor([[0.6, 0.8], [0.1, 0.3]]))
     path = save(tmp_path / "image.png", np.zeros((4, 6, 3), np.uint8))
-    ((classes, confidence),) = voting.predict([tall, wide], [path], [0.5, 0.5], (1.0, 2.0), True)
+    ((classes, confidence),) = voting.predict_ensemble([tall, wide], [path], [0.5, 0.5], (1.0, 2.0), True)
     assert tall.asked == ((1.0, 2.0), True)
     at_source = upsample_logits(mean, (4, 6))
     assert np.array_equal(classes, at_source.argmax(0).numpy())
@@ -181,7 +181,7 @@ def test_a_vote_of_one_run_is_its_prediction(tmp_path, pair, data):
     probabilities = run.probabilities(image)
     assert probabilities.shape == (11, 64, 64)
     assert torch.allclose(probabilities.sum(0), torch.ones(64, 64), atol=1e-5)
-    ((classes, _),) = voting.predict([run], [data / "val/0001TP_val000.png"], [1.0])
+    ((classes, _),) = voting.predict_ensemble([run], [data / "val/0001TP_val000.png"], [1.0])
     # Not equal: softmax and then upsampling is not upsampling of the logits.
     assert (classes == run.predict(image)).mean() > 0.99
 

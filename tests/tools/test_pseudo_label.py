@@ -186,7 +186,7 @@ def test_images_without_a_confident_pixel_are_left_out(tmp_path, run, data, fixe
 
 def test_only_confident_pixels_are_labelled(tmp_path, run, data):
     output, path = tmp_path / "out", data / "test/0001TP_test000.png"
-    ((classes, sure),) = ensemble.predict([load_run(run)], [path], [1.0])
+    ((classes, sure),) = ensemble.predict_ensemble([load_run(run)], [path], [1.0])
     middle = round(float(np.median(sure)), 4)
     words = ("--input", data / "test", "--output", output, "--confidence", middle, "--device", "cpu")
     assert label(run, *words) == 0
@@ -329,10 +329,10 @@ def test_the_cache_knows_which_images_it_holds(tmp_path, data, extra):
     both = add_training_images(plain, [str(extra)])
     for dataset, number in ((plain, 5), (both, 7)):
         sizes = dataset_statistics(dataset, "train").sizes
-        pixels = cache.open_disk(tmp_path, dataset, "train", sizes)
+        pixels = cache.open_on_disk(tmp_path, dataset, "train", sizes)
         assert len(pixels) == number
         assert cache.is_cached(tmp_path, dataset, "train", sizes)
-        expected = cache.Files(dataset.split("train"), dataset.decode)
+        expected = cache.FilePixels(dataset.split("train"), dataset.decode)
         assert all(torch.equal(pixels.label(index), expected.label(index)) for index in range(number))
     assert len(list(tmp_path.glob("*.pixels"))) == 2
     path = extra / "trainannot/0001TP_test000.png"

@@ -58,7 +58,7 @@ def run(settings: Settings, folder: Path, deadline: Deadline) -> tuple[JsonObjec
     workload = settings.workload
     data = open_workload_data(workload, folder, min(NUM_SCENES, workload.num_images), 1)
     data = replace(data, splits=data.splits | {"train": data.split("train")[:NUM_SCENES]})
-    cached = cache.open_disk(folder / "cache", data, "train", dataset_statistics(data, "train").sizes)
+    cached = cache.open_on_disk(folder / "cache", data, "train", dataset_statistics(data, "train").sizes)
     augmentation = build_augmentation(workload, data)
     with one_thread():
         runs = build_runs(data, cached, augmentation, workload.batch_size)
@@ -122,20 +122,20 @@ def one_thread() -> Generator[None, None, None]:
 
 
 def train_batches(
-    data: Dataset, pixels: cache.Files | cache.Decoded, augmentation: Augmentation, batch_size: int
+    data: Dataset, pixels: cache.FilePixels | cache.BufferPixels, augmentation: Augmentation, batch_size: int
 ) -> TrainBatches:
     """Training batches on the CPU, loaded in this process."""
     return TrainBatches(pixels, LoaderConfig(data.spec.MEAN, data.spec.STD, _CPU), batch_size, augmentation, seed=0)
 
 
 def build_runs(
-    data: Dataset, cached: cache.Decoded, augmentation: Augmentation, batch_size: int
+    data: Dataset, cached: cache.BufferPixels, augmentation: Augmentation, batch_size: int
 ) -> dict[str, LoaderRun]:
     """Our loaders, and decoding only."""
     samples = data.split("train")
-    files = cache.Files(samples, data.decode)
+    files = cache.FilePixels(samples, data.decode)
 
-    def in_batches(pixels: cache.Files | cache.Decoded, size: int) -> LoaderRun:
+    def in_batches(pixels: cache.FilePixels | cache.BufferPixels, size: int) -> LoaderRun:
         batches = train_batches(data, pixels, augmentation, size)
         epochs = count()
         return LoaderRun(lambda: exhaust(batches.epoch(next(epochs))), len(batches) * size)
@@ -149,7 +149,7 @@ def build_runs(
     }
 
 
-def read_all(files: cache.Files) -> None:
+def read_all(files: cache.FilePixels) -> None:
     """Read every image and label."""
     for index in range(len(files)):
         files.image(index)
@@ -182,7 +182,7 @@ def tutorial_run(data: Dataset, augmentation: Augmentation, batch_size: int) -> 
     return LoaderRun(lambda: exhaust(loader), len(loader) * batch_size)
 
 
-def albumentations_run(data: Dataset, cached: cache.Decoded, augmentation: Augmentation) -> dict[str, LoaderRun]:
+def albumentations_run(data: Dataset, cached: cache.BufferPixels, augmentation: Augmentation) -> dict[str, LoaderRun]:
     """The same augmentations by albumentations on decoded pixels; {} if it is not installed."""
     try:
         # pyrefly: ignore[missing-import]  # optional, not among the requirements
@@ -215,7 +215,7 @@ def albumentations_run(data: Dataset, cached: cache.Decoded, augmentation: Augme
 
 
 def time_stages(
-    pixels: cache.Decoded, data: Dataset, augmentation: Augmentation, batch_size: int, repeats: int
+    pixels: cache.BufferPixels, data: Dataset, augmentation: Augmentation, batch_size: int, repeats: int
 ) -> dict[str, float]:
     """Median milliseconds per sample of each stage from the cache to a batch."""
     number = min(batch_size, len(pixels))
@@ -239,7 +239,7 @@ class StageClock:
 
 
 def time_batch(
-    pixels: cache.Decoded, data: Dataset, augmentation: Augmentation, number: int, turn: int
+    pixels: cache.BufferPixels, data: Dataset, augmentation: Augmentation, number: int, turn: int
 ) -> dict[str, float]:
     """Milliseconds per sample of each stage for one batch of `number` samples; `turn` is the epoch of the views."""
     mean = data.spec.MEAN

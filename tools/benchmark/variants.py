@@ -9,7 +9,7 @@ import torch
 
 from helpers.progress import progress_bar
 from learning import losses
-from learning.data.cache import Decoded
+from learning.data.cache import BufferPixels
 from learning.data.datasets.base import Dataset
 from learning.device import pick_device
 from learning.training.engine import train_epoch
@@ -61,7 +61,7 @@ class Ours:
         self.run = build_training_run(argv)
         self.device = self.run.compute.device
         self.steps = len(self.run.train_batches)
-        decoded = [pixels for pixels in self.run.data.pixels.values() if isinstance(pixels, Decoded)]
+        decoded = [pixels for pixels in self.run.data.pixels.values() if isinstance(pixels, BufferPixels)]
         self.data_bytes = sum(pixels.buffer.nbytes for pixels in decoded if pixels.device.type == "cuda")
         self.epoch = 0
 

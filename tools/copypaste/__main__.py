@@ -20,7 +20,7 @@ from learning.data.datasets.base import Dataset
 from learning.data.datasets.blobs import parse_rules, rule_ids
 from learning.data.datasets.extra import RECORD as RECORD_NAME
 from learning.data.datasets.extra import read_sources
-from learning.data.datasets.splits import TRAIN_ON, select
+from learning.data.datasets.splits import TRAIN_ON, select_train_and_val
 from learning.data.datasets.statistics import dataset_statistics
 
 _PROGRAM = "python -m tools.copypaste"
@@ -86,7 +86,7 @@ def _parse(argv: Sequence[str] | None) -> Options:
 
 def _without_held_out(data: Dataset, train_on: str, holdout: str | None) -> Dataset:
     """Keep the images of the training split on which a run with these options would train."""
-    chosen = set(select(data, train_on, holdout).split("train"))
+    chosen = set(select_train_and_val(data, train_on, holdout).split("train"))
     kept = tuple(sample for sample in data.split("train") if sample in chosen)
     if not kept:
         raise InputError(f"--holdout {holdout} holds out every image of the training split; hold out less")

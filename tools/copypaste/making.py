@@ -11,12 +11,12 @@ import torch
 from tqdm import tqdm
 
 from helpers.errors import InputError
-from helpers.image_sheets import pair_sheet
+from helpers.image_sheets import draw_pairs
 from helpers.images import read_instances, read_label, write_png
 from helpers.output import Record, replacing_folders
 from learning.data.augmentation.copy_paste import Paste, draw_pastes, grounds_of, paste
 from learning.data.augmentation.object_bank import Bank, build_bank
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.statistics import DatasetStatistics
 from learning.rng import COPYPASTE, generator
@@ -78,7 +78,7 @@ def make(
         found: of the training images.
         about: what the record says besides.
     """
-    pixels, names = Files(data.split("train"), data.decode), data.labels.names
+    pixels, names = FilePixels(data.split("train"), data.decode), data.labels.names
     bank = build_bank(pixels, found, request.classes, data.labels, request.seed)
     print(bank.summary(names))
     before = found.pixels.sum(0)
@@ -86,7 +86,7 @@ def make(
         made = Factory(data, pixels, bank, request).write(folder)
         after = before + sum(one.pixels for one in made)
         rows = {names[c]: [one.shown for one in made if one.train_id == c and one.shown] for c in request.classes}
-        pair_sheet(rows, data.labels).savefig(folder / _OVERVIEW)
+        draw_pairs(rows, data.labels).savefig(folder / _OVERVIEW)
         about = about | {
             "pixels": {name: [int(before[c]), int(after[c])] for c, name in enumerate(names)},
             "canvases": {one.name: one.canvas for one in made},
@@ -107,7 +107,7 @@ def sources(bank: Bank, samples: Sequence[Sample]) -> set[str]:
 class Factory:
     """Makes new images of a data set from a bank of objects and canvases."""
 
-    def __init__(self, data: Dataset, pixels: Files, bank: Bank, request: Request) -> None:
+    def __init__(self, data: Dataset, pixels: FilePixels, bank: Bank, request: Request) -> None:
         self.data = data
         self.pixels = pixels
         self.bank = bank

@@ -22,8 +22,8 @@ from helpers.scoring.counting import count_all
 from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Dataset, Sample
-from learning.data.datasets.splits import remarks
-from learning.data.predictions import find_dataset, find_predictions
+from learning.data.datasets.splits import split_warnings
+from learning.data.predictions import find_predictions, open_run_dataset
 from tools.gallery import page, sections
 from tools.gallery.thumbnails import Thumbnails, render
 from tools.run_reader import open_run, read_history
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = output / f"gallery_{args.split}_full"
     claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True)
     claim_folder(folder, "--output", _RECORD, args.force)
-    dataset = find_dataset(args.dataset, args.dataset_path, run.path)
+    dataset = open_run_dataset(args.dataset, args.dataset_path, run.path)
     samples = dataset.split(args.split)
     images = evaluate(dataset, samples, find_predictions(run.results(args.split), samples))
     shown = images[: args.max]
     thumbnails = _render(dataset, shown, None if args.embed else args.width, folder)
-    notes = remarks({str(run.path): stored}) if args.split == "val" else []
+    notes = split_warnings({str(run.path): stored}) if args.split == "val" else []
     info = page.PageInfo(
         generator=_PROGRAM,
         title=f"{run.path.resolve().name}: {args.split} images",

@@ -46,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup.check_classes(training.augmentation, data)
     statistics = dataset_statistics(data, "train")
 
-    from helpers.image_sheets import pair_sheet
+    from helpers.image_sheets import draw_pairs
     from tools.samples import rows
 
     drawn = rows.draw_rows(training, data, statistics, asked.num)
     with writing(output) as fresh:
-        pair_sheet(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
+        draw_pairs(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
     left_out = [name for name in rows.ROWS if name not in drawn]
     print(f"{output} shows {', '.join(drawn)} (seed {training.run.seed})")
     if left_out:

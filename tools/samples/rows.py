@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 import options
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import DatasetStatistics
 from learning.data.loaders import LoaderConfig, TrainBatches
@@ -89,7 +89,7 @@ class Sampler:
         self.seed = seed
         self.num = num
         self.counts = statistics.pixels
-        self.pixels = Files(data.split("train"), data.decode)
+        self.pixels = FilePixels(data.split("train"), data.decode)
         # Once: it reads many images.
         self.copy_paste = build_copy_paste(augmentation, seed, data, statistics, self.pixels)
         order = draw_order(seed, 0, len(self.pixels), num) % len(self.pixels)

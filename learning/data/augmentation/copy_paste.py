@@ -46,19 +46,19 @@ class CopyPaste:
 
     Args:
         grounds: a class that is missing stands on the class it stood on.
-        most: largest number of objects per sample.
+        max_objects: largest number of objects per sample.
         seed: of every choice.
     """
 
     bank: Bank
     grounds: Grounds
-    most: int
+    max_objects: int
     seed: int
 
     def __call__(
         self, image: torch.Tensor, label: torch.Tensor, index: int, epoch: int, draw: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Paste 1 .. `most` objects on a sample if it is a canvas.
+        """Paste 1 .. `max_objects` objects on a sample if it is a canvas.
 
         Args:
             image: uint8 (3, H, W).
@@ -72,7 +72,7 @@ class CopyPaste:
         if index not in self.bank.canvases:
             return image, label
         rng = generator(self.seed, COPYPASTE, epoch, draw)
-        number = int(rng.integers(1, self.most, endpoint=True))
+        number = int(rng.integers(1, self.max_objects, endpoint=True))
         return paste(image, label, draw_pastes(rng, self.bank, tuple(self.bank.objects), self.grounds, index, number))
 
 

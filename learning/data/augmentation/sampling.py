@@ -191,7 +191,7 @@ def describe(augmentation: Augmentation) -> str:
     return ", ".join(parts)
 
 
-def leaves_image(augmentation: Augmentation, source_size: Sequence[int]) -> bool:
+def needs_padding(augmentation: Augmentation, source_size: Sequence[int]) -> bool:
     """Whether the largest window, rotated, can extend beyond the image, so that crops are padded."""
     scale = augmentation.scale_range[0]
     crop = augmentation.crop_size

@@ -10,9 +10,9 @@ from helpers.errors import InputError
 from learning.data.datasets import camvid, minicity
 from learning.data.datasets.base import Dataset, DatasetSpec, open_valid
 from learning.data.datasets.extra import add_training_images
-from learning.data.datasets.splits import TRAIN_ON, select
+from learning.data.datasets.splits import TRAIN_ON, select_train_and_val
 
-__all__ = ["DATASETS", "add_training_images", "open_as_stored", "open_dataset", "without_files"]
+__all__ = ["DATASETS", "add_training_images", "dataset_without_files", "open_dataset", "open_dataset_from_options"]
 
 DATASETS: dict[str, DatasetSpec] = {"minicity": minicity, "camvid": camvid}
 
@@ -26,7 +26,7 @@ def open_dataset(name: str, root: str | Path) -> Dataset:
     return open_valid(name, DATASETS[name], root)
 
 
-def open_as_stored(stored: Mapping[str, object], source: str | Path) -> Dataset:
+def open_dataset_from_options(stored: Mapping[str, object], source: str | Path) -> Dataset:
     """The data set of a run, with the run's division into training and validation.
 
     Args:
@@ -48,13 +48,13 @@ def open_as_stored(stored: Mapping[str, object], source: str | Path) -> Dataset:
         and train_on in TRAIN_ON
         and isinstance(holdout, str | None)
     ):
-        return select(open_dataset(name, root), train_on, holdout)
+        return select_train_and_val(open_dataset(name, root), train_on, holdout)
     raise InputError(
         f"{source} is damaged (dataset {name!r}, dataset_path {root!r}, train_on {train_on!r}, holdout {holdout!r}); "
         "give --dataset and --dataset_path"
     )
 
 
-def without_files(name: str, root: str | Path) -> Dataset:
+def dataset_without_files(name: str, root: str | Path) -> Dataset:
     """A data set without splits: classes, sizes and colors of the format `name`; no file is looked at."""
     return Dataset(name, Path(root), {}, "ids", DATASETS[name])

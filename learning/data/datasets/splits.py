@@ -21,7 +21,7 @@ def recording(name: str) -> str:
     return name.split("_")[0]
 
 
-def select(dataset: Dataset, train_on: str = "train", holdout: str | None = None) -> Dataset:
+def select_train_and_val(dataset: Dataset, train_on: str = "train", holdout: str | None = None) -> Dataset:
     """The data set with another division into training and validation images; its other splits are unchanged.
 
     Args:
@@ -75,19 +75,19 @@ def sees_val(stored: Mapping[str, object]) -> bool:
     return stored.get("train_on") == "trainval" and not stored.get("holdout")
 
 
-def divisions(all_options: Iterable[Mapping[str, object]]) -> set[tuple[object, object]]:
+def train_val_choices(all_options: Iterable[Mapping[str, object]]) -> set[tuple[object, object]]:
     """The different (train_on, holdout) in the options of several runs."""
     return {(stored.get("train_on") or TRAIN_ON[0], stored.get("holdout")) for stored in all_options}
 
 
-def remarks(all_options: Mapping[str, Mapping[str, object]]) -> list[str]:
+def split_warnings(all_options: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Reasons why the validation scores of runs are too good; options by name of the run."""
     lines = [
         f"note: {name} was trained on the validation images, too: a score on them says nothing"
         for name, stored in all_options.items()
         if sees_val(stored)
     ]
-    found = divisions(all_options.values())
+    found = train_val_choices(all_options.values())
     if len(found) > 1 and any(holdout for _, holdout in found):
         lines.append("note: the runs hold out different images: one may have been trained on what another holds out")
     return lines

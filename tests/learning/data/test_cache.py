@@ -35,7 +35,7 @@ def data(tmp_path):
 
 
 def opened(data, folder, split="train"):
-    return cache.open_disk(folder, data, split, dataset_statistics(data, split).sizes)
+    return cache.open_on_disk(folder, data, split, dataset_statistics(data, split).sizes)
 
 
 def files(folder):
@@ -59,8 +59,8 @@ def must_not_decode(*_):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_it_holds_the_content_of_the_files(data, tmp_path, split):
     decoded = opened(data, tmp_path / "cache", split)
-    assert same_pixels(decoded, cache.Files(data.split(split), data.decode))
-    memory = cache.open_memory(data, split, dataset_statistics(data, split).sizes)
+    assert same_pixels(decoded, cache.FilePixels(data.split(split), data.decode))
+    memory = cache.open_in_memory(data, split, dataset_statistics(data, split).sizes)
     assert same_pixels(decoded, memory)
     assert same_pixels(decoded, decoded.to(CPU))
     assert decoded.image(0).dtype == decoded.label(0).dtype == torch.uint8
@@ -72,9 +72,9 @@ def test_it_holds_the_content_of_the_files(data, tmp_path, split):
 def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, workers, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     sources = [
-        cache.Files(data.split("train"), data.decode),
+        cache.FilePixels(data.split("train"), data.decode),
         opened(data, tmp_path / "cache"),
-        cache.open_memory(data, "train", dataset_statistics(data, "train").sizes),
+        cache.open_in_memory(data, "train", dataset_statistics(data, "train").sizes),
     ]
     config = replace(CONFIG, workers=workers)
     augmentation = Augmentation((24, 32), (16, 20))
@@ -109,12 +109,12 @@ def test_another_process_maps_the_file_instead_of_copying_it(data, tmp_path):
 
 
 def replace_samples(decoded):
-    return cache.Decoded((), decoded.layout, decoded.path)
+    return cache.BufferPixels((), decoded.layout, decoded.path)
 
 
 def test_changing_the_pixels_does_not_change_the_file(data, tmp_path):
     opened(data, tmp_path).image(0).zero_()
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
 # ---------------------------------------------------------------------------------------------- writing
@@ -155,7 +155,7 @@ def test_a_truncated_file_is_written_again(data, tmp_path):
     opened(data, tmp_path)
     (path,) = files(tmp_path)
     os.truncate(path, path.stat().st_size - 1)
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
 def test_the_remains_of_a_killed_run_are_not_a_cache(data, tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_the_remains_of_a_killed_run_are_not_a_cache(data, tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             opened(data, tmp_path)
     assert files(tmp_path) == []
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
 def test_a_damaged_source_is_named_and_nothing_is_kept(data, tmp_path):
@@ -175,7 +175,7 @@ def test_a_damaged_source_is_named_and_nothing_is_kept(data, tmp_path):
     path = data.split("train")[3].image
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=path.name):
-        cache.open_disk(tmp_path / "cache", data, "train", sizes)
+        cache.open_on_disk(tmp_path / "cache", data, "train", sizes)
     assert files(tmp_path / "cache") == []
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
@@ -195,20 +195,20 @@ def test_a_full_disk_is_reported_before_anything_is_written(data, tmp_path, monk
 
 def test_auto_chooses_what_fits(tmp_path, monkeypatch):
     disk_with(monkeypatch, 2000)
-    assert cache.choose("auto", CPU, 1000, tmp_path, 1000)[0] == "disk"
-    assert cache.choose("auto", CPU, 1990, tmp_path, 1990)[0] == "off"
-    assert cache.choose("auto", CPU, 1990, tmp_path, 0)[0] == "disk", "it is there already"
-    assert cache.choose("off", CPU, 1, tmp_path, 1)[0] == "off"
-    assert cache.choose("disk", CPU, 10**6, tmp_path, 10**6)[0] == "disk"
+    assert cache.choose_location("auto", CPU, 1000, tmp_path, 1000)[0] == "disk"
+    assert cache.choose_location("auto", CPU, 1990, tmp_path, 1990)[0] == "off"
+    assert cache.choose_location("auto", CPU, 1990, tmp_path, 0)[0] == "disk", "it is there already"
+    assert cache.choose_location("off", CPU, 1, tmp_path, 1)[0] == "off"
+    assert cache.choose_location("disk", CPU, 10**6, tmp_path, 10**6)[0] == "disk"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8000, 10000))
     gpu = torch.device("cuda")
-    assert cache.choose("auto", gpu, 2000, tmp_path, 2000)[0] == "device"
-    assert cache.choose("auto", gpu, 2001, tmp_path, 2001)[0] == "off"
-    assert cache.choose("device", gpu, 7999, tmp_path, 7999)[0] == "device"
+    assert cache.choose_location("auto", gpu, 2000, tmp_path, 2000)[0] == "device"
+    assert cache.choose_location("auto", gpu, 2001, tmp_path, 2001)[0] == "off"
+    assert cache.choose_location("device", gpu, 7999, tmp_path, 7999)[0] == "device"
     with pytest.raises(InputError, match="GiB of the GPU are free"):
-        cache.choose("device", gpu, 8001, tmp_path, 8001)
+        cache.choose_location("device", gpu, 8001, tmp_path, 8001)
     with pytest.raises(InputError, match="--cache device keeps the data on a GPU"):
-        cache.choose("device", CPU, 1, tmp_path, 1)
+        cache.choose_location("device", CPU, 1, tmp_path, 1)
 
 
 def test_an_existing_file_is_used_on_a_full_disk(data, tmp_path, monkeypatch):
@@ -218,7 +218,7 @@ def test_an_existing_file_is_used_on_a_full_disk(data, tmp_path, monkeypatch):
     assert cache.is_cached(tmp_path, data, "train", sizes)
     disk_with(monkeypatch, 0)
     monkeypatch.setattr(os, "utime", permission_denied)  # a read-only folder
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
 def permission_denied(*_):
@@ -229,7 +229,7 @@ def test_a_file_that_another_process_writes_is_not_cleared(data, tmp_path, capsy
     opened(data, tmp_path)
     (path,) = files(tmp_path)
     path.with_name(path.name + ".tmp").write_bytes(b"half")
-    with cache.lock(path):
+    with cache.file_lock(path):
         program.main(["--cache_path", str(tmp_path), "--clear", "all"])
     assert "in use" in capsys.readouterr().out
     assert path.exists()

@@ -8,7 +8,14 @@ from commands import run_baseline, small_run, train
 from tiny import make_camvid, make_minicity
 
 from helpers.errors import InputError
-from learning.data.class_weights import check, compute, enet, median_frequency, standard, written_out
+from learning.data.class_weights import (
+    check_for_dataset,
+    compute,
+    enet,
+    median_frequency,
+    published_or_enet,
+    resolve_option,
+)
 from learning.data.datasets import camvid, minicity
 
 PIXELS = np.array([[60, 20, 0, 0], [30, 0, 10, 0], [0, 40, 0, 0]])
@@ -39,8 +46,8 @@ def test_weights_of_each_name():
     assert compute("enet", minicity, PIXELS).tolist() == enet(PIXELS).tolist()
     assert compute("median", minicity, PIXELS).tolist() == median_frequency(PIXELS).tolist()
     assert compute("1,0.5,2", minicity, PIXELS).tolist() == [1, 0.5, 2]
-    assert standard(minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
-    assert standard(camvid, PIXELS).tolist() == enet(PIXELS).tolist()
+    assert published_or_enet(minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
+    assert published_or_enet(camvid, PIXELS).tolist() == enet(PIXELS).tolist()
 
 
 @pytest.mark.parametrize(
@@ -50,11 +57,11 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
     (tmp_path / "w").write_text(text)
     if ".5e0" in text:
         with pytest.raises(InputError, match="expected a JSON list of numbers"):
-            written_out(str(tmp_path / "w"))
+            resolve_option(str(tmp_path / "w"))
     else:
-        assert written_out(str(tmp_path / "w")) == "1,0.5,2"
-    assert written_out("1, 0.5,2") == "1,0.5,2"
-    assert written_out("enet") == "enet"
+        assert resolve_option(str(tmp_path / "w")) == "1,0.5,2"
+    assert resolve_option("1, 0.5,2") == "1,0.5,2"
+    assert resolve_option("enet") == "enet"
 
 
 @pytest.mark.parametrize(
@@ -71,17 +78,17 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
 def test_a_file_without_weights_is_refused(tmp_path, text, message):
     (tmp_path / "w").write_text(text)
     with pytest.raises(InputError, match=message):
-        written_out(str(tmp_path / "w"))
+        resolve_option(str(tmp_path / "w"))
 
 
 def test_weights_of_another_data_set_are_refused():
     with pytest.raises(InputError, match="Cityscapes"):
-        check("ocnet", camvid, 11)
+        check_for_dataset("ocnet", camvid, 11)
     with pytest.raises(InputError, match="got 3 numbers, expected one for each of the 11 classes"):
-        check("1,2,3", camvid, 11)
+        check_for_dataset("1,2,3", camvid, 11)
     for text in ("none", "enet", "median", ",".join("1" * 11)):
-        check(text, camvid, 11)
-    check("ocnet", minicity, 19)
+        check_for_dataset(text, camvid, 11)
+    check_for_dataset("ocnet", minicity, 19)
 
 
 # ---------------------------------------------------------------------------------------------- the command line

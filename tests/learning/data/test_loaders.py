@@ -22,7 +22,7 @@ from helpers.images import read_image, read_label
 from helpers.labels import VOID
 from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import color_and_normalize, view_sample, whole_view
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatches, LoaderConfig, TrainBatches
 from learning.rng import VIEW, draw_order, generator
@@ -41,14 +41,18 @@ def data(tmp_path):
 
 def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
     return EvalBatches(
-        Files(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
+        FilePixels(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
     )
 
 
 def train_batches(data, seed=0, batch_size=2, workers=0, **changes):
     augmentation = replace(Augmentation(SIZE, (16, 20)), **changes)
     return TrainBatches(
-        Files(data.split("train"), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, augmentation, seed
+        FilePixels(data.split("train"), data.decode),
+        LoaderConfig(MEAN, STD, CPU, workers),
+        batch_size,
+        augmentation,
+        seed,
     )
 
 
@@ -172,7 +176,7 @@ def eight_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
 
 
-class SlowFiles(Files):
+class SlowFiles(FilePixels):
     """Decoding takes longer than any test waits; the processes that are decoding leave a file."""
 
     def image(self, index):

@@ -10,7 +10,7 @@ from learning.data.loaders import EvalBatch
 from learning.inference.predict import (
     MST_SCALES,
     InferenceSettings,
-    image_scores,
+    average_logits,
     predict_images,
     to_classes,
     upsample_logits,
@@ -72,7 +72,7 @@ def test_logits_equal_a_double_loop(model, scales, flip):
     images = noise(3, 3, 20, 29)
     expected = double_loop(model, images, scales, flip)
     assert expected.std() > 0.5
-    assert torch.allclose(image_scores(model, images, scales, flip), expected, atol=1e-4)
+    assert torch.allclose(average_logits(model, images, scales, flip), expected, atol=1e-4)
 
 
 def test_mst_scales_are_the_tutorials():
@@ -82,12 +82,12 @@ def test_mst_scales_are_the_tutorials():
 @torch.no_grad()
 def test_one_scale_is_the_plain_forward(model):
     images = noise(2, 3, 17, 23)
-    assert torch.equal(image_scores(model, images), model(images)["out"])
+    assert torch.equal(average_logits(model, images), model(images)["out"])
 
 
 @torch.no_grad()
 def test_flips_share_a_batch_and_sizes_are_rounded_down(model):
-    image_scores(model, noise(2, 3, 10, 15), (0.5, 2.2), flip=True)
+    average_logits(model, noise(2, 3, 10, 15), (0.5, 2.2), flip=True)
     assert model.input_shapes == [(4, 3, 5, 7), (4, 3, 22, 33)]
 
 
@@ -95,9 +95,9 @@ def test_flips_share_a_batch_and_sizes_are_rounded_down(model):
 def test_flipped_images_give_flipped_logits(model):
     images = noise(2, 3, 16, 21)
     for scales in ((1.0,), (0.5, 1.5)):
-        logits = image_scores(model, images, scales, flip=True)
-        assert torch.allclose(image_scores(model, images.flip(-1), scales, flip=True), logits.flip(-1), atol=1e-5)
-    assert not torch.allclose(image_scores(model, images.flip(-1)), image_scores(model, images).flip(-1), atol=1e-1)
+        logits = average_logits(model, images, scales, flip=True)
+        assert torch.allclose(average_logits(model, images.flip(-1), scales, flip=True), logits.flip(-1), atol=1e-5)
+    assert not torch.allclose(average_logits(model, images.flip(-1)), average_logits(model, images).flip(-1), atol=1e-1)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def test_logits_are_float32_and_images_are_not_modified(model):
     def half(batch):
         return {"out": model(batch)["out"].bfloat16()}
 
-    assert image_scores(half, images, (0.5, 1.0), flip=True).dtype == torch.float32
+    assert average_logits(half, images, (0.5, 1.0), flip=True).dtype == torch.float32
     assert torch.equal(images, before)
 
 

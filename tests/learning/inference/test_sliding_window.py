@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from learning.data.loaders import EvalBatch
 from learning.inference import predict as inference
 from learning.inference.memory import MemoryLimits
-from learning.inference.predict import MST_SCALES, InferenceSettings, image_scores, predict_images
+from learning.inference.predict import MST_SCALES, InferenceSettings, average_logits, predict_images
 from learning.inference.sliding_window import (
     RowBuffer,
     Windows,
@@ -17,7 +17,7 @@ from learning.inference.sliding_window import (
     window_logits,
     window_starts,
 )
-from learning.resize import bilinear, resized, strips
+from learning.resize import bilinear, resized_rows, resized_strips
 from tests.learning.inference.test_predict import CLASSES, Network, noise
 
 ONE = (1.0,)
@@ -135,7 +135,7 @@ def test_a_window_larger_than_every_scale_is_the_whole_image(flip):
         return lambda top, rows: saved.append(rows)
 
     list(predict_images(model, [batch], settings, MemoryLimits((64, 64)), open_probabilities))
-    expected = image_scores(model, image, MST_SCALES, flip)[0].softmax(0)
+    expected = average_logits(model, image, MST_SCALES, flip)[0].softmax(0)
     assert np.allclose(np.concatenate(saved, 1), expected, atol=1e-4)
 
 
@@ -173,13 +173,13 @@ def test_strips_of_any_height_are_the_whole(monkeypatch, old, new):
     found = {}
     for height in (1, 3, 1000):
         monkeypatch.setitem(inference.strips.__globals__["_STRIP"], "cpu", 4 * CLASSES * new[1] * height)
-        parts = list(strips(slices(logits), old, new, CLASSES, logits.device))
+        parts = list(resized_strips(slices(logits), old, new, CLASSES, logits.device))
         assert [top for top, _ in parts] == list(range(0, new[0], height))
         found[height] = torch.cat([part for _, part in parts], 1)
         assert torch.allclose(found[height], expected, atol=3e-5)  # torch versions round coordinates differently
     assert torch.equal(found[1], found[3])
     assert torch.equal(found[1], found[1000])
-    take = resized(slices(logits), old, new)
+    take = resized_rows(slices(logits), old, new)
     rows = [take(top, min(top + 4, new[0])) for top in range(0, new[0], 4)]
     assert torch.allclose(torch.cat(rows, 1), expected, atol=3e-5)
 

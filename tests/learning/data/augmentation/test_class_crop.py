@@ -13,7 +13,7 @@ from learning.data.augmentation.class_crop import draw_class_crop, rarity
 from learning.data.augmentation.sampling import Augmentation, draw_view, offset_ranges
 from learning.data.augmentation.transforms import view_sample
 from learning.data.augmentation.view import View
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.data.loaders import LoaderConfig, TrainBatches
@@ -90,7 +90,7 @@ def batches_of(data, pixels, share, workers=0):
 
 
 def test_class_crops_do_not_depend_on_the_number_of_workers(data):
-    files = Files(data.split("train"), data.decode)
+    files = FilePixels(data.split("train"), data.decode)
     without_workers = batches_of(data, files, 0.5)
     with_workers = batches_of(data, files, 0.5, workers=2)
     for epoch in (0, 1):
@@ -102,7 +102,7 @@ def test_class_crops_do_not_depend_on_the_number_of_workers(data):
 def test_class_crops_show_rare_classes_more_often(data):
     """Compares probabilities 0 and 1."""
     rarest = int(np.argmax(rarity(dataset_statistics(data, "train").pixels)))
-    files = Files(data.split("train"), data.decode)
+    files = FilePixels(data.split("train"), data.decode)
     pixels = Memory([files.label(index).numpy() for index in range(len(files))])
     counts = []
     for share in (0.0, 1.0):

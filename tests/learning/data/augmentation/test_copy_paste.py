@@ -169,7 +169,7 @@ def pasting():
         labels[index][30:50, 50:58] = PEDESTRIAN
     pixels = Memory(labels)
     bank = build_bank(pixels, pixels.statistics(), [PEDESTRIAN], CAMVID, 0)
-    return pixels, CopyPaste(bank, {}, most=3, seed=7)
+    return pixels, CopyPaste(bank, {}, max_objects=3, seed=7)
 
 
 def test_canvases_get_objects_and_other_images_are_unchanged(pasting):

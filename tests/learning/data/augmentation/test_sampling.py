@@ -14,7 +14,7 @@ from learning.data.augmentation.sampling import (
     Zoom,
     describe,
     draw_view,
-    leaves_image,
+    needs_padding,
     offset_ranges,
 )
 from learning.data.augmentation.view import View
@@ -202,7 +202,7 @@ def test_a_rotated_window_without_room_for_its_corners_is_centered():
 def test_leaves_image_considers_rotated_corners(rotation, source, leaves):
     """A crop of 30x40 needs 50x50 when its diagonal is vertical, 36.5 x 44.6 at 10 degrees."""
     chosen = Augmentation(source, (30, 40), scale_range=(1.0, 1.0), rotation=rotation)
-    assert leaves_image(chosen, source) is leaves
+    assert needs_padding(chosen, source) is leaves
 
 
 def test_description():

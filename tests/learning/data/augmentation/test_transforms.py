@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from helpers.labels import VOID
 from learning.data.augmentation.resampling import resample_image, resample_label
-from learning.data.augmentation.sampling import Augmentation, draw_view, leaves_image
+from learning.data.augmentation.sampling import Augmentation, draw_view, needs_padding
 from learning.data.augmentation.transforms import color_and_normalize, color_map, stack, view_sample, whole_view
 from learning.data.augmentation.view import View
 from learning.rng import VIEW, generator
@@ -85,7 +85,7 @@ def test_a_window_can_be_larger_than_the_image_along_one_axis_only():
 @pytest.mark.parametrize(("crop", "leaves"), [((30, 45), False), ((31, 45), True), ((30, 46), True)])
 def test_leaves_image_tells_whether_any_crop_is_padded(crop, leaves):
     """At scale 0.75 a crop of 30 x 45 shows 40 x 60 pixels."""
-    assert leaves_image(Augmentation((40, 60), crop), (40, 60)) is leaves
+    assert needs_padding(Augmentation((40, 60), crop), (40, 60)) is leaves
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3, 0.6, 1.0])

@@ -11,9 +11,9 @@ from tiny import make_camvid
 from helpers.errors import InputError
 from learning import checkpoint
 from learning.data.datasets import camvid as spec
-from learning.data.datasets import open_as_stored
+from learning.data.datasets import open_dataset_from_options
 from learning.data.datasets.base import Dataset, Sample
-from learning.data.datasets.splits import select
+from learning.data.datasets.splits import select_train_and_val
 
 
 def dataset(**splits):
@@ -35,25 +35,25 @@ DATA = dataset(train=frames("B", *range(4)) + frames("A", *range(10, 0, -1)), va
 
 def test_the_tail_of_every_recording_is_held_out_with_a_gap():
     """10 frames of A: 2 are held out, the 3 before them are unused; 4 frames of B are too few."""
-    data = select(DATA, holdout="tail")
+    data = select_train_and_val(DATA, holdout="tail")
     assert names(data, "train") == frames("A", 1, 2, 3, 4, 5) + frames("B", 0, 1, 2, 3)
     assert names(data, "val") == frames("A", 9, 10)
 
 
 def test_the_frames_of_a_recording_in_both_splits_are_joined():
-    data = select(DATA, "trainval", "tail")
+    data = select_train_and_val(DATA, "trainval", "tail")
     assert names(data, "train") == frames("A", 1, 2, 3, 4, 5) + frames("B", 0, 1, 2, 3, 4)
     assert names(data, "val") == frames("A", 9, 10) + frames("B", 8, 9)
 
 
 def test_a_recording_is_held_out_by_name():
-    data = select(DATA, holdout="B")
+    data = select_train_and_val(DATA, holdout="B")
     assert (names(data, "train"), names(data, "val")) == (frames("A", *range(1, 11)), frames("B", 0, 1, 2, 3))
 
 
 def test_without_a_holdout_the_data_set_keeps_its_validation_images():
-    assert select(DATA) is DATA
-    data = select(DATA, "trainval")
+    assert select_train_and_val(DATA) is DATA
+    data = select_train_and_val(DATA, "trainval")
     assert names(data, "train") == names(DATA, "train") + names(DATA, "val")
     assert names(data, "val") == names(DATA, "val")
 
@@ -62,13 +62,13 @@ def test_without_a_holdout_the_data_set_keeps_its_validation_images():
 def test_holding_out_nothing_or_everything_lists_the_recordings(holdout):
     few = dataset(train=frames("A", 1, 2) + frames("B", 1, 2))
     with pytest.raises(InputError, match=r"holds out (none|all) of the 4 images; .*A \(2\), B \(2\)"):
-        select(few, holdout=holdout)
+        select_train_and_val(few, holdout=holdout)
 
 
 @pytest.mark.parametrize("stored", [{"holdout": 3}, {"train_on": "all"}, {"dataset": ["camvid"]}, {"dataset_path": 1}])
 def test_damaged_options_are_named(stored):
     with pytest.raises(InputError, match=r"options\.json is damaged"):
-        open_as_stored({"dataset": "camvid"} | stored, "options.json")
+        open_dataset_from_options({"dataset": "camvid"} | stored, "options.json")
 
 
 @pytest.fixture(scope="module")
