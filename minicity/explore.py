@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from learning.data.datasets import DATASETS, open_dataset
-from minicity.explore.counts import count_split, format_table, write_csv
+from minicity.class_counts import count_split, format_table, write_csv
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{dataset.root} has no labels to explore")
     _make_folder(output)
 
-    from minicity.explore import plots  # matplotlib, only after everything is checked
+    from minicity import explore_plots  # matplotlib, only after everything is checked
 
     counts = {split: count_split(dataset, split) for split in splits}
     for split in splits:
         print(format_table(dataset.labels, split, counts[split]), end="\n\n")
     try:
         write_csv(output / "classes.csv", dataset.labels, counts)
-        plots.class_distribution(dataset.labels, counts).savefig(output / "class_distribution.png")
-        plots.sample_sheet(dataset, splits).savefig(output / "samples.png")
+        explore_plots.class_distribution(dataset.labels, counts).savefig(output / "class_distribution.png")
+        explore_plots.sample_sheet(dataset, splits).savefig(output / "samples.png")
     except OSError as error:
         raise InputError(f"cannot write to {output}: {error}; name another folder with --output") from None
     print(f"class_distribution.png, samples.png and classes.csv are in {output}")
