@@ -7,8 +7,12 @@ import pytest
 
 from helpers.errors import InputError, exit_status
 from helpers.images import read_size, write_png
+<<<<<<< HEAD
 from minicity import explore, synthesize
 from minicity.exploration import plots
+=======
+from minicity import explore, explore_plots, synthesize
+>>>>>>> score
 
 MADE = ["class_distribution.png", "classes.csv", "samples.png"]
 
@@ -93,8 +97,8 @@ def test_camvid_into_a_named_folder(tmp_path, capsys):
 
 
 def test_samples_are_spread_evenly():
-    assert plots._evenly_spaced(list(range(60))) == [0, 10, 20, 30, 40, 50]
-    assert plots._evenly_spaced(list("abc")) == ["a", "b", "c"]
+    assert explore_plots._evenly_spaced(list(range(60))) == [0, 10, 20, 30, 40, 50]
+    assert explore_plots._evenly_spaced(list("abc")) == ["a", "b", "c"]
 
 
 def test_unknown_data_set_lists_the_formats():

@@ -202,7 +202,7 @@ def test_black_and_white_masks(camvid, capsys):
 
 def test_color_masks(camvid, capsys):
     path = save(camvid / "valannot/0001TP_val001.png", np.zeros((48, 64, 3), np.uint8))
-    assert_finds(capsys, camvid, "error", "val", path, "color picture", "convert the colors")
+    assert_finds(capsys, camvid, "error", "val", path, "color image", "convert the colors")
 
 
 def test_missing_folders_and_empty_splits(tmp_path, capsys):
