@@ -12,11 +12,7 @@ from helpers.errors import InputError, exit_status
 from helpers.output import refuse_unwritable, writing
 from helpers.parsing import Parser
 from learning.data.datasets import DATASETS, open_dataset
-<<<<<<< HEAD
-from minicity.exploration.counts import count_split, format_table, write_csv
-=======
 from minicity.class_counts import count_split, format_table, write_csv
->>>>>>> score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,29 +29,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{dataset.root} has no labels to explore")
     refuse_unwritable(output, "--output", is_folder=True)
 
-<<<<<<< HEAD
-    from minicity.exploration import plots  # matplotlib, only after everything is checked
-=======
     from minicity import explore_plots  # matplotlib, only after everything is checked
->>>>>>> score
 
     counts = {split: count_split(dataset, split) for split in splits}
     for split in splits:
         print(format_table(dataset.labels, split, counts[split]), end="\n\n")
     try:
-<<<<<<< HEAD
         output.mkdir(parents=True, exist_ok=True)
         with writing(output / "classes.csv") as fresh:
             write_csv(fresh, dataset.labels, counts)
         with writing(output / "class_distribution.png") as fresh:
-            plots.class_distribution(dataset.labels, counts).savefig(fresh)
+            explore_plots.class_distribution(dataset.labels, counts).savefig(fresh)
         with writing(output / "samples.png") as fresh:
-            plots.sample_sheet(dataset, splits).savefig(fresh)
-=======
-        write_csv(output / "classes.csv", dataset.labels, counts)
-        explore_plots.class_distribution(dataset.labels, counts).savefig(output / "class_distribution.png")
-        explore_plots.sample_sheet(dataset, splits).savefig(output / "samples.png")
->>>>>>> score
+            explore_plots.sample_sheet(dataset, splits).savefig(fresh)
     except OSError as error:
         raise InputError(f"cannot write to {output}: {error}; name another folder with --output") from None
     print(f"class_distribution.png, samples.png and classes.csv are in {output}")

@@ -23,6 +23,11 @@ _GRID = "#dddddd"
 _T = TypeVar("_T")
 
 
+def hex_color(color: Sequence[int]) -> str:
+    """RGB of 0 .. 255 as matplotlib reads it."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def class_distribution(labels: LabelTable, counts: Mapping[str, SplitCounts]) -> Figure:
     """Bar charts of the class shares on a logarithmic axis, one panel per split.
 
@@ -80,7 +85,7 @@ def sample_sheet(dataset: Dataset, splits: Sequence[str]) -> Figure:
                 axes[row, 2 * column + side].imshow(pair[side], interpolation="antialiased")
             axes[row, 2 * column].set_title(f"{split}: {sample.name}", fontsize=7, loc="left", color=_INK, pad=2)
     handles = [
-        Patch(facecolor=np.divide(row.color, 255), edgecolor=_INK, linewidth=0.4, label=row.name)
+        Patch(facecolor=hex_color(row.color), edgecolor=_INK, linewidth=0.4, label=row.name)
         for row in dataset.labels.classes
     ]
     handles.append(Patch(facecolor="black", label="void"))

@@ -7,12 +7,7 @@ import pytest
 
 from helpers.errors import InputError, exit_status
 from helpers.images import read_size, write_png
-<<<<<<< HEAD
-from minicity import explore, synthesize
-from minicity.exploration import plots
-=======
 from minicity import explore, explore_plots, synthesize
->>>>>>> score
 
 MADE = ["class_distribution.png", "classes.csv", "samples.png"]
 

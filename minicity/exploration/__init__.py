@@ -1,1 +1,0 @@
-"""Explore a data set before training: class frequencies and samples."""
