@@ -143,6 +143,12 @@ def run(data, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def tiny_average(monkeypatch):
+    """The averaged network is a tiny one, where only options are tested."""
+    monkeypatch.setattr(average_weights, "average", lambda *_: (nn.Linear(1, 1), 0))
+
+
 def files(run):
     return run / "checkpoint_previous.pth.tar", run / "checkpoint.pth.tar"
 
@@ -188,7 +194,7 @@ def test_validated_weights_of_a_run_with_ema_are_averaged(tmp_path, run):
     assert all(torch.equal(value, averaged[name]) for name, value in mean.items())
 
 
-def test_the_average_counts_as_trained_on_the_images_of_every_run(tmp_path, run, capsys):
+def test_the_average_counts_as_trained_on_the_images_of_every_run(tmp_path, run, tiny_average, capsys):
     seen = copied_run(run, tmp_path / "seen", train_on="trainval")
     held = copied_run(run, tmp_path / "held", holdout="tail")
 
@@ -250,7 +256,7 @@ def test_another_architecture_is_named(tmp_path, run, capsys):
     assert not (tmp_path / "mean").exists()
 
 
-def test_options_missing_in_old_runs_have_their_defaults(tmp_path, run, capsys):
+def test_options_missing_in_old_runs_have_their_defaults(tmp_path, run, tiny_average, capsys):
     old = copied_run(run, tmp_path / "old")
     about = json.loads((old / "options.json").read_text())
     del about["options"]["norm"]
@@ -261,7 +267,7 @@ def test_options_missing_in_old_runs_have_their_defaults(tmp_path, run, capsys):
     assert "its --norm is group, not batch" in capsys.readouterr().err
 
 
-def test_different_seeds_are_reported(tmp_path, run, capsys):
+def test_different_seeds_are_reported(tmp_path, run, tiny_average, capsys):
     copied_run(run, tmp_path / "b", seed=2, epochs=9, save_path="b")
     assert merge(run, tmp_path / "b", "--output", tmp_path / "mean", "--batches", 0) == 0
     out = capsys.readouterr().out

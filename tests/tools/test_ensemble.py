@@ -210,7 +210,7 @@ def test_a_run_that_was_trained_on_the_validation_images_is_named(tmp_path, pair
 
 def test_mst_and_the_test_split(tmp_path, pair, data):
     output = tmp_path / "both"
-    assert vote(*pair, "--output", output, "--device", "cpu") == 0
+    assert vote(*pair, "--vote", "hard", "--output", output) == 0
     assert vote(pair[0], "--mst", "--split", "test", "--output", output, "--device", "cpu") == 0
     run, image = load_run(pair[0]), read_image(data / "test/0001TP_test000.png")
     expected = upsample_logits(run.probabilities(image, MST_SCALES, True), (48, 64)).argmax(0).numpy()

@@ -239,7 +239,7 @@ def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, cap
 def test_a_picture_is_never_replaced_by_its_result(tmp_path, trained, capsys):
     before = save(tmp_path / "a.png", photo(1, (30, 40))).read_bytes()
     status = predict(trained, "--input", tmp_path, "--output", tmp_path, "--force")
-    refused(capsys, status, "a.png is one of the pictures", "--output")
+    refused(capsys, status, "a.png is one of the inputs", "--output")
     assert (tmp_path / "a.png").read_bytes() == before
 
 
