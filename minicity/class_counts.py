@@ -1,18 +1,16 @@
 """How often each class occurs in a split: counting, and the counts as a table and as CSV."""
 
 import csv
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers.images import read_instances
 from helpers.labels import LabelTable
 from helpers.scoring.scores import INSTANCE_BASE
+from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import dataset_statistics
 
@@ -51,12 +49,7 @@ def _count_instances(dataset: Dataset, split: str) -> np.ndarray | None:
     paths = [sample.instances for sample in dataset.split(split) if sample.instances]
     if not paths:
         return None
-    by_id = np.zeros(256, np.int64)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        counted = threads.map(_instances_by_label, paths)
-        # delay: show progress only if slow
-        for counts in tqdm(counted, f"counting {split}", len(paths), delay=1, leave=False, disable=None):
-            by_id += counts
+    by_id = np.sum(map_in_threads(_instances_by_label, paths, description=f"counting {split}"), axis=0)
     return np.array([by_id[row.id] if row.has_instances else -1 for row in dataset.labels.classes], np.int64)
 
 

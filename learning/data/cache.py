@@ -11,15 +11,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from helpers.errors import InputError
+from helpers.output import writing
+from helpers.threads import NUM_THREADS, map_ahead, show_progress
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.pixels import BufferPixels, FilePixels, Layout
 
@@ -208,44 +208,32 @@ def _write(path: Path, dataset: Dataset, split: str, header: bytes, layout: Layo
     free = shutil.disk_usage(path.parent).free
     if free < SPARE * layout.num_bytes:
         raise OSError(f"{layout.num_bytes / 2**30:.1f} GiB are needed and {free / 2**30:.1f} GiB are free")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(header)
+    with writing(path) as fresh, open(fresh, "wb") as file:
+        file.write(header)
 
-            def put(start: int, pixels: np.ndarray) -> None:
-                file.seek(start)
-                file.write(pixels.data)
+        def put(start: int, pixels: np.ndarray) -> None:
+            file.seek(start)
+            file.write(pixels.data)
 
-            _decode(dataset.split(split), dataset.decode, layout, put, f"caching {split}")
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave zeros under a valid header
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _decode(dataset.split(split), dataset.decode, layout, put, f"caching {split}")
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave zeros under a valid header
 
 
 def _decode(samples: Sequence[Sample], decode: np.ndarray, layout: Layout, put: Put, title: str) -> None:
     """Decode every sample in threads (Pillow releases the interpreter lock) and `put` image and label, one at a time."""
     files = FilePixels(samples, decode)
-    num_threads = min(8, os.cpu_count() or 1)
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         return files.image(index).permute(1, 2, 0).contiguous().numpy(), files.label(index).numpy()
 
-    with (
-        ThreadPoolExecutor(num_threads) as threads,
-        tqdm(total=len(samples), desc=title, unit="img", delay=0.5, leave=False, disable=None) as bar,
-    ):
-        chunk = 4 * num_threads  # the most samples that are in memory at the same time
-        for begin in range(0, len(samples), chunk):
-            indices = range(begin, min(begin + chunk, len(samples)))
-            for index, (image, label) in zip(indices, threads.map(read, indices), strict=True):
-                if not image.shape[:2] == label.shape == layout.sizes[index]:
-                    raise InputError(f"{samples[index].image} or its label changed while it was read; start again")
-                put(layout.starts[index], image)
-                put(layout.starts[index] + image.size, label)
-                bar.update()
+    # At most a few samples a thread are in memory.
+    decoded = map_ahead(read, range(len(samples)), cost=lambda _: 1, budget=4 * NUM_THREADS)
+    for index, (image, label) in enumerate(show_progress(decoded, len(samples), title)):
+        if not image.shape[:2] == label.shape == layout.sizes[index]:
+            raise InputError(f"{samples[index].image} or its label changed while it was read; start again")
+        put(layout.starts[index], image)
+        put(layout.starts[index] + image.size, label)
 
 
 @contextlib.contextmanager

@@ -5,19 +5,16 @@ errors in the data, 2 if nothing can be checked.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 from helpers.errors import exit_status
 from helpers.output import Signature, claim_file
 from helpers.parsing import Parser
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
 from learning.data.datasets.base import Dataset, Finding, search
 from tools.check.checked_sample import CheckedSample, check_sample
@@ -81,9 +78,7 @@ def check_samples(dataset: Dataset) -> list[CheckedSample]:
     Only as many images as threads are in memory.
     """
     samples = [(split, sample) for split in dataset.splits for sample in dataset.splits[split]]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        checked = threads.map(lambda one: check_sample(dataset, *one), samples)
-        return list(tqdm(checked, total=len(samples), desc="checking", unit="image", leave=False, disable=None))
+    return map_in_threads(lambda one: check_sample(dataset, *one), samples, description="checking")
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,19 +1,17 @@
 """Objects are cut out, pasted on other images, and written as a data set."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.image_sheets import draw_pairs
 from helpers.images import read_instances, read_label, write_png
 from helpers.output import Record, replacing_folders
+from helpers.threads import map_in_threads
 from learning.data.augmentation.copy_paste import Paste, draw_pastes, grounds_of, paste
 from learning.data.augmentation.object_bank import Bank, build_bank
 from learning.data.cache import FilePixels
@@ -124,9 +122,7 @@ class Factory:
             train_id, number = job
             return self._make(folder, train_id, number, number in shown)
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            made = threads.map(make_one, jobs)
-            return list(tqdm(made, total=len(jobs), desc="pasting", unit="img", delay=1, leave=False, disable=None))
+        return map_in_threads(make_one, jobs, description="pasting")
 
     def _make(self, folder: Path, train_id: int, number: int, is_shown: bool) -> Made:
         labels = self.data.labels

@@ -1,16 +1,14 @@
 """Statistics of a split, and a check of every file before training: sizes, label values, pixels of each class."""
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
+from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset, Finding, Sample
 
 
@@ -54,17 +52,7 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
                 raise InputError(findings[0].line())
         return size, pixels[:num_classes], int(pixels[num_classes:].sum())
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        rows = list(
-            tqdm(
-                threads.map(measure, samples),
-                total=len(samples),
-                desc=f"checking {split}",
-                delay=1,  # seconds: no bar if it is quick
-                leave=False,
-                disable=None,
-            )
-        )
+    rows = map_in_threads(measure, samples, description=f"checking {split}")
     sizes, pixels, void = zip(*rows, strict=True)
     return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
 
