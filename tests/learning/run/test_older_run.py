@@ -19,6 +19,7 @@ from tiny import make_camvid
 
 import options
 
+pytestmark = pytest.mark.usefixtures("full_unet")
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "older_run.tar.xz"
 
 
