@@ -26,9 +26,15 @@ def learning_curve(history: Mapping[str, Sequence[float]], path: Path) -> None:
     epochs = np.arange(len(history["miou"]))
     validated = np.isfinite(history["val_loss"]) | np.isfinite(history["miou"])  # the line connects these epochs
     marker = "o" if len(epochs) < 30 else None
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = {"loss": ("train_loss", "val_loss"), "accuracy": ("train_acc", "val_acc"), "mIoU": ("train_miou", "miou")}
-    for axes, (title, (train, validation)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+    figure = Figure(figsize=(12, 3.6))
+    # Fixed margins: a constrained layout draws everything twice, after every epoch.
+    figure.subplots_adjust(left=0.035, right=0.99, top=0.91, bottom=0.14, wspace=0.13)
+    panels = {
+        "loss": ("train_loss", "val_loss", "upper right"),
+        "accuracy": ("train_acc", "val_acc", "lower right"),
+        "mIoU": ("train_miou", "miou", "upper left"),
+    }
+    for axes, (title, (train, validation, legend)) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         axes.plot(epochs, history[train], color=_TRAINING, marker=marker, markersize=3, label="training")
         values = np.asarray(history[validation])[validated]
         axes.plot(epochs[validated], values, color=_VALIDATION, marker=marker, markersize=3, label="validation")
@@ -37,7 +43,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], path: Path) -> None:
             axes.set_ylim(0, 1)
         if title == "mIoU":
             _mark_best(axes, history["miou"])
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc=legend)
         _style(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path, dpi=120)
