@@ -1,7 +1,7 @@
 """Train semantic segmentation from scratch, validate, and predict: the program, read from top to bottom.
 
-Options are checked before numpy is imported, files and data before torch is, which alone takes seconds: the imports inside `main`
-and `train` are these boundaries.
+Mistakes in options are reported before numpy is imported, and mistakes in files and data before torch is imported, which takes
+seconds. This is why `main` and `train` contain imports.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             predict_command.run_prediction(setup)
         else:
             train(setup, started)
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is one, and so is what the CPU and mps raise
-        raise explained(error, setup.options.compute.compile) from None
+    except (RuntimeError, MemoryError) as error:  # of all devices: torch.OutOfMemoryError is a RuntimeError
+        remedy = remedy_for(error, setup.options.compute.compile)
+        if not remedy:
+            raise
+        raise InputError(remedy) from None
     except Stopped as stopped:
         print(f"{stopped}: saved; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
         status = stopped.status
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nstopped; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
         return 130
     if distributed.world_size() > 1:
-        gc.collect()  # a process group ends with the last network that refers to it
+        gc.collect()  # a process group ends only with the last network that refers to it
     distributed.destroy_process_groups()
     return status
 
@@ -65,7 +68,6 @@ def train(setup: Setup, started: float) -> None:
     Args:
         started: start of the program, by `time.monotonic`.
     """
-
     from learning.run import predict_command, progress, replay_command, resume, summary, time_budget
     from learning.run.build import build_run
     from learning.run.saver import CheckpointSaver
@@ -121,17 +123,17 @@ def train(setup: Setup, started: float) -> None:
         predict_command.predict_best(setup, run)
 
 
-def explained(error: RuntimeError | MemoryError, is_compiled: bool) -> Exception:
-    """An error as one line with a remedy, where it is a known one: --compile does not work, or memory is used up."""
+def remedy_for(error: RuntimeError | MemoryError, is_compiled: bool) -> str:
+    """What to do about a failure of --compile, or about too little memory; "" for other errors."""
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     if is_compiled and type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return InputError(f"--compile does not work here ({first_line}); leave it out")
+        return f"--compile does not work here ({first_line}); leave it out"
     if is_out_of_memory(error):
-        return InputError(
+        return (
             "the memory of the device is used up; lower --batch_size, --crop_size or --test_size, leave out --mst, or take "
             f"a smaller --model ({first_line})"
         )
-    return error
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every option of baseline.py, once: type, default, range, help. A frozen dataclass a group; imports nothing heavy.
+"""Every option of baseline.py, once: type, default, range, help. One frozen dataclass per group; imports nothing heavy.
 
 `learning.run.command_line` parses them, `learning.run.rules` refuses combinations that cannot work, and `learning.run.setup`
 fills in the defaults that depend on data, model or optimizer (None here).
@@ -34,12 +34,12 @@ CACHES = ("auto", "off", "disk", "device")
 TRAIN_ON = ("train", "trainval")
 SPLITS = ("val", "test")
 SCORE_TYPES = ("uint8", "float16")
-LENGTHS = ("epochs", "steps", "time_budget")  # three ways to give the length of a run
+LENGTHS = ("epochs", "steps", "time_budget")  # three ways to set the length of a run
 
-# What an option belongs to; "run", the default, is part of what the run is and cannot change when it is resumed.
-COMMAND = "command"  # a single command: neither read back from a run folder nor compared with it
-PREDICTION = "prediction"  # how images are predicted: kept by a resumed run, typed anew with --predict
-CHANGEABLE = "changeable"  # the run, but a resumed run may have another value
+# Scopes of options. "run", the default of `Option`, is for options that define the run: a resumed run must keep their values.
+COMMAND = "command"  # for one command only: neither read back from a run folder nor compared with it
+PREDICTION = "prediction"  # how images are predicted: kept by a resumed run, but not by --predict
+CHANGEABLE = "changeable"  # kept by a resumed run, which may also be given another value
 
 # Options that decide the names and shapes of the weights.
 ARCHITECTURE = ("model", "norm", "aux", "dataset")
@@ -55,7 +55,7 @@ Size = tuple[int, int]  # height, width in pixels
 
 
 class Length(argparse.Action):
-    """One of `LENGTHS`: discards the others that were typed before it, so that the last one counts."""
+    """Stores one of `LENGTHS` and discards the others that were typed before it, so that the last one counts."""
 
     def __call__(self, parser, namespace, values, option_string=None):  # noqa: ANN001, ANN204 - argparse's own signature
         for name in LENGTHS:
@@ -63,7 +63,7 @@ class Length(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-# An option is its attributes, then its line of help.
+# Not formatted by ruff: each option has its attributes on the first line and its help on the next ones.
 # fmt: off
 @dataclass(frozen=True)
 class RunOptions:
@@ -121,7 +121,7 @@ class PredictionOptions:
     overlap: float = option(0.25, metavar="F", allowed=Range("a share below 1, or pixels", at_least=0), scope=COMMAND,
         help="overlap of windows: below 1 a share of --tile, otherwise pixels")
     save_scores: str | None = option(None, choices=SCORE_TYPES, scope=COMMAND,
-        help="with --predict: also save class probabilities at the network's input size, one .npy an image")
+        help="with --predict: also save class probabilities at the network's input size, one .npy file per image")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class DataOptions:
 
     dataset: str = option("minicity", "data set format", choices=DATASETS)
     dataset_path: str | None = option(None, metavar="FOLDER", scope=CHANGEABLE, not_empty=True,
-        help="its folder (default: ./ and the data set's name)")
+        help="folder of the data set (default: ./ and its name)")
     train_on: str = option(TRAIN_ON[0], choices=TRAIN_ON,
         help="trainval: train on the validation images, too, and keep the last weights")
     holdout: str | None = option(None, metavar="WHAT", not_empty=True,
@@ -150,11 +150,11 @@ class DataOptions:
         None, metavar="X", allowed=Range("numbers above 0, up to 1", above=0, at_most=1),
         help="RGB standard deviation (default: the data set's)")
     cache: str = option("auto", choices=CACHES, scope=COMMAND,
-        help="decoded images: one file a split on disk, or all on the GPU (default: auto, what fits)")
+        help="decoded images: one file per split on disk, or all on the GPU (default: auto, what fits)")
     cache_path: str | None = option(None, metavar="FOLDER", scope=COMMAND, not_empty=True,
         help="folder for the cache (default: the user's cache folder)")
     num_workers: int = option(8, metavar="N", allowed=NOT_NEGATIVE, scope=COMMAND,
-        help="loader processes, at most one a core")
+        help="loader processes, at most one per core")
     pin_memory: bool = option(True, "page-locked batches for faster copies to a GPU", scope=COMMAND)
 
 
@@ -163,7 +163,7 @@ class AugmentationOptions:
     """Augmentation of a training image, and what is mixed into its batch."""
 
     augment: str = option(AUGMENTS[0], "set of augmentations, of which the next options change parts", choices=AUGMENTS)
-    hflip: bool = option(True, "flip training images horizontally as the set does, mostly half of them")
+    hflip: bool = option(True, "flip training images horizontally, with the probability of the set, mostly 0.5")
     colorjitter_factor: float | None = option(None, metavar="F", allowed=SHARE,
         help="color jitter, 0 .. 1 (default: the set's; tutorial 0.3, others 0)")
     scale_range: tuple[float, float] | None = option(
@@ -254,7 +254,7 @@ class LossOptions:
 
     loss: str = option("ce", f"{', '.join(LOSSES)}, or a sum such as ce+0.5*dice (default: ce)")
     class_weights: str = option("none", metavar="W", not_empty=True,
-        help="for ce, focal and ohem: none, ocnet (Cityscapes), enet, median, or a file of one number a class")
+        help="for ce, focal and ohem: none, ocnet (Cityscapes), enet, median, or a file of one number per class")
     label_smoothing: float = option(0.0, metavar="S", allowed=BELOW_1,
         help="for ce and weighted_ce: share of the target that is spread over all classes")
     focal_gamma: float = option(2.0, "exponent of the focal loss", metavar="G", allowed=NOT_NEGATIVE)
@@ -268,7 +268,7 @@ class LossOptions:
 
 # fmt: on
 # Options of a single loss -> that loss.
-OF_A_LOSS = {
+LOSS_PARAMETERS = {
     "focal_gamma": "focal",
     "ohem_threshold": "ohem",
     "ohem_fraction": "ohem",
@@ -279,7 +279,7 @@ OF_A_LOSS = {
 
 @dataclass(frozen=True)
 class Options:
-    """All options, a group each."""
+    """All options, by group."""
 
     run: RunOptions = field(default_factory=RunOptions)
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
@@ -302,9 +302,9 @@ class Options:
         """A copy in which some options, named as on the command line, have other values."""
         groups = {}
         for title, group in GROUPS.items():
-            mine = {name: value for name, value in changes.items() if name in group.__dataclass_fields__}
-            if mine:
-                groups[title] = replace(getattr(self, title), **mine)
+            values = {name: value for name, value in changes.items() if name in group.__dataclass_fields__}
+            if values:
+                groups[title] = replace(getattr(self, title), **values)
         return replace(self, **groups)
 
 
@@ -336,7 +336,7 @@ def parser() -> Parser:
 
 
 def from_values(values: Mapping[str, Value]) -> Options:
-    """All options, with the defaults of those that are not among the values."""
+    """All options: the given values, and defaults for the others."""
     return Options().replaced(**values)
 
 

@@ -21,7 +21,7 @@ INF = math.inf
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers that an option accepts. `words` says which, after "expected"."""
+    """The finite numbers that an option accepts; messages name them by `words`, after "expected"."""
 
     words: str
     at_least: float = -INF
@@ -32,8 +32,7 @@ class Range:
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int | float):
             return False
-        is_inside = self.at_least <= number <= self.at_most and self.above < number < self.below
-        return math.isfinite(number) and is_inside
+        return self.at_least <= number <= self.at_most and self.above < number < self.below
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,15 @@ class Option:
 
     Args:
         name: on the command line with two dashes in front.
-        kind: of the value, or of each of several.
+        kind: type of the value, or of each of several values.
         count: number of values: None for one, n for exactly n, "+" for one or more.
         default: None where a later step fills it in.
-        choices: the values that are known; empty for any.
+        choices: the accepted values; empty accepts any.
         allowed: the range of a number.
-        not_empty: whether an empty text is a mistake.
+        not_empty: whether an empty string is a mistake.
         scope: what the option belongs to; its meaning is the caller's.
-        action: argparse action instead of the one that follows from the type.
-        older_runs: value in runs that were stored before the option existed.
+        action: argparse action; None for the one that follows from the type.
+        older_runs: the value for runs that were stored before the option existed.
     """
 
     name: str
@@ -80,14 +79,14 @@ class Option:
         group.add_argument(f"--{self.name}", action=self.action or "store", **keywords)
 
     def _help_text(self) -> str:
-        """The line of help, with the default where it is neither stated already nor "no"."""
+        """The line of help, with the default unless that is stated already, None or off."""
         text = self.help.replace("%", "%%")
         if "(default" in text or self.default is None or self.default is False:
             return text
         return f"{text} (default: {'on' if self.default is True else self.default})"
 
     def check(self, value: Value) -> None:
-        """Refuse a number out of range and an empty name; raises `InputError`."""
+        """Refuse a number out of range and an empty string; raises `InputError`."""
         values = value if isinstance(value, tuple) else (value,)
         if self.not_empty and "" in values:
             raise InputError(f"--{self.name} is empty: name something, or leave it out")
@@ -95,10 +94,10 @@ class Option:
             raise InputError(f"--{self.name} {' '.join(map(str, values))}: expected {self.allowed.words}")
 
     def from_stored(self, stored: object) -> Value:
-        """The value that options.json or a checkpoint holds, lists as tuples.
+        """The value of the option in options.json or a checkpoint, with a tuple for a list.
 
         Raises:
-            InputError: no command line would have given this value.
+            InputError: no command line gives this value.
         """
         if stored is None and self.default is None:
             return None
@@ -116,20 +115,20 @@ class Option:
         return is_kind and (not self.choices or value in self.choices)
 
 
-def option(default: Value, help: str, **about: object) -> typing.Any:
+def option(default: Value, help: str, **attributes: object) -> typing.Any:
     """A dataclass field that is an option; the type of its values is the field's annotation.
 
     Args:
-        about: the other attributes of `Option`.
+        attributes: the other attributes of `Option`.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "older_runs": default} | about)
+    return dataclasses.field(default=default, metadata={"help": help, "older_runs": default} | attributes)
 
 
 def options_of(group: type) -> tuple[Option, ...]:
     """The options that a dataclass declares, in order.
 
-    Annotations are bool, int, float, str, or tuples of them: `tuple[int, int]` is a size, `tuple[str, ...]` one or more texts;
-    `| None` where the default is None.
+    Annotations are bool, int, float, str, or tuples of them: `tuple[int, int]` is a size, `tuple[str, ...]` is one or more
+    strings. `| None` is added where the default is None.
     """
     hints = typing.get_type_hints(group)
     found = []
@@ -148,14 +147,14 @@ def _kind_and_count(hint: object) -> tuple[type, int | str | None]:
     return kinds[0], "+" if kinds[-1] is Ellipsis else len(kinds)
 
 
-def build_parser(groups: Mapping[str, type], **about: str) -> Parser:
-    """A parser of all options of some dataclasses.
+def build_parser(groups: Mapping[str, type], **texts: str) -> Parser:
+    """A parser of the options that dataclasses declare.
 
     Args:
         groups: title in the help -> dataclass.
-        about: prog, usage, description and epilog, as for argparse.
+        texts: prog, usage, description and epilog, as for argparse.
     """
-    parser = Parser(formatter_class=Help, **about)
+    parser = Parser(formatter_class=Help, **texts)
     for title, group in groups.items():
         argument_group = parser.add_argument_group(title)
         for each in options_of(group):
@@ -166,11 +165,11 @@ def build_parser(groups: Mapping[str, type], **about: str) -> Parser:
 class Parser(argparse.ArgumentParser):
     """Reports a mistake as an `InputError`: one line, without the usage of fifty options.
 
-    An argument `@FILE` stands for the arguments in an option file: as on a command line, several a line, `#` begins a comment.
+    An argument `@FILE` stands for the arguments in an option file, written as on a command line; `#` begins a comment.
     """
 
-    def __init__(self, **about: typing.Any) -> None:
-        super().__init__(allow_abbrev=False, fromfile_prefix_chars="@", **about)
+    def __init__(self, **settings: typing.Any) -> None:
+        super().__init__(allow_abbrev=False, fromfile_prefix_chars="@", **settings)
 
     def parse_known_args(self, args=None, namespace=None):  # noqa: ANN001, ANN201 - argparse's own signature
         """As argparse does; raises `InputError` for an option file that does not exist."""
@@ -180,7 +179,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def parse_typed(self, argv: Sequence[str] | None) -> dict[str, Value]:
-        """Only the options that were typed: name -> value.
+        """The options that were typed: name -> value.
 
         Args:
             argv: the arguments; None for the process's own.
@@ -192,7 +191,7 @@ class Parser(argparse.ArgumentParser):
         return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
 
     def error(self, message: str) -> typing.NoReturn:
-        """Raise what programs print before they exit with status 2."""
+        """Raise an `InputError`, which programs print before they exit with status 2."""
         raise InputError(f"{message} (see --help)")
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
@@ -269,10 +268,10 @@ def weighted_sum(text: str) -> dict[str, float]:
         except ValueError:
             number = math.nan
         if not (0 < number < math.inf):
-            raise ValueError(f"{factor!r} is no factor above 0")
+            raise ValueError(f"{factor!r} is not a factor above 0")
         if not name:
             raise ValueError("a name is missing")
         if name in result:
-            raise ValueError(f"{name} stands there twice")
+            raise ValueError(f"{name} is named twice")
         result[name] = number
     return result

@@ -137,7 +137,7 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
 
 
 def test_options_that_are_named_exist():
-    assert set(options.ARCHITECTURE) | set(options.LENGTHS) | set(options.OF_A_LOSS) <= set(options.OPTIONS)
+    assert set(options.ARCHITECTURE) | set(options.LENGTHS) | set(options.LOSS_PARAMETERS) <= set(options.OPTIONS)
 
 
 def test_no_program_needs_torch_or_matplotlib_before_its_options_are_checked():

@@ -1,4 +1,4 @@
-"""From the arguments of a command line, and the stored options of a run, to `options.Options`. No torch."""
+"""Parses a command line, together with the stored options of a run, into `options.Options`. No torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def parse(
 ) -> tuple[Options, frozenset[str]]:
     """Parse a command line; what was not typed comes from the run's stored options, then from the defaults.
 
-    An option that a run lacks because it did not exist yet has the value by which the program then behaved (`older_runs`).
+    An option that did not exist yet when the run was stored gets its value for older runs (`Option.older_runs`).
 
     Args:
         argv: the arguments; None for the process's own.
-        stored: the options of a run, flat; those of a single command are ignored.
+        stored: the options of a run, name -> value; those for one command only are ignored.
 
     Returns:
         All options, and the names of those that were typed.
@@ -34,12 +34,12 @@ def parse(
         raise InputError("--weights resumes a run, which has weights of its own: leave out --pretrained")
     kept = _stored_values(stored) if stored else {}
     if kept and typed.get("optimizer", kept["optimizer"]) != kept["optimizer"]:
-        # The stored rates are the defaults of the other optimizer.
+        # The stored learning rate and weight decay were chosen for the other optimizer.
         kept = {name: value for name, value in kept.items() if name not in ("lr_init", "lr_weight_decay")}
     found = options.from_values(kept | typed)
     _check_length(typed, kept)
     if "steps" in typed:
-        found = found.replaced(time_budget=None)  # it had set another number of steps
+        found = found.replaced(time_budget=None)  # which had set another number of steps
     check_values(found)
     # With --predict, --weights and --resume the other options are known only together with the run's own.
     run = found.run
@@ -49,14 +49,14 @@ def parse(
 
 
 def _stored_values(stored: Mapping[str, object]) -> dict[str, Value]:
-    """The options of a run that its commands share; unknown names are ignored."""
+    """The options of a run, without those for one command only; unknown names are ignored."""
     names = [name for name in OPTIONS if name not in PER_COMMAND]
     known = {name: OPTIONS[name].from_stored(stored[name]) for name in names if name in stored}
     return {name: OPTIONS[name].older_runs for name in names} | known
 
 
 def _check_length(typed: Mapping[str, Value], kept: Mapping[str, Value]) -> None:
-    """Refuse to change how the length of a run is given: in epochs, in steps or in minutes."""
+    """Refuse to set the length of a run in other units than before: epochs, steps or minutes."""
     if typed.get("predict"):
         return
     if "epochs" in typed and kept.get("steps"):
@@ -80,11 +80,11 @@ def check_values(found: Options) -> None:
 def differences(
     names: Iterable[str], now: Mapping[str, object], stored: Mapping[str, object]
 ) -> dict[str, tuple[object, object]]:
-    """The options whose values differ from a run's: name -> (value now, value then), as they are typed.
+    """The options whose values differ from a run's: name -> (value now, value of the run), as they are typed.
 
     Args:
         names: the options to compare; those that the run lacks are not compared.
-        now, stored: flat options, as `Options.stored` returns them.
+        now, stored: options by name, as `Options.stored` returns them.
     """
     differ = [name for name in sorted(names) if name in stored and now.get(name) != stored[name]]
     return {name: (_as_typed(now.get(name)), _as_typed(stored[name])) for name in differ}

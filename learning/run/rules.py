@@ -1,4 +1,4 @@
-"""Options that exclude or need each other: in words, in the order in which they are reported. No torch."""
+"""Which options exclude or need each other, in the order in which they are reported. No torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from helpers.errors import InputError
 from helpers.parsing import weighted_sum
 from options import (
+    LOSS_PARAMETERS,
     LOSSES,
-    OF_A_LOSS,
     OPTIONS,
     OUTPUT_STRIDES,
     AugmentationOptions,
@@ -28,8 +28,9 @@ def check_combinations(options: Options) -> None:
 
 
 def broken_rules(options: Options) -> Iterator[str]:
-    """A message for each combination of options that cannot work: which, and what to do."""
-    run, training = options.run, options.training
+    """A message for each combination of options that cannot work: which options, and what to do."""
+    run = options.run
+    training = options.training
     step_size = training.batch_size * options.compute.accumulate
     if not run.predict:  # a prediction ignores what only training uses
         yield from _loss_parameters(options.loss)
@@ -51,7 +52,7 @@ def broken_rules(options: Options) -> Iterator[str]:
 
 
 def _loss_parameters(loss: LossOptions) -> Iterator[str]:
-    for name, owner in OF_A_LOSS.items():
+    for name, owner in LOSS_PARAMETERS.items():
         if getattr(loss, name) != OPTIONS[name].default and not _has_loss(loss, owner):
             yield f"--{name} is for the loss {owner}: add it to --loss, or leave --{name} out"
 
