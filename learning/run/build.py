@@ -1,4 +1,4 @@
-"""From a checked command to what it runs: device, data, network, training. Nothing built here is changed later."""
+"""Builds what a checked command line describes: device, data, network, training."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from options import ComputeOptions, LossOptions, ModelOptions, TrainingOptions
 
 @dataclass(frozen=True)
 class Compute:
-    """What only the device and the other processes decide.
+    """Settings that depend on the device and on the other processes.
 
     Args:
         device: of this process.
-        precision: of its forward and backward passes.
+        precision: of the forward and backward passes.
         seed: of every random choice, the same in all processes.
     """
 
@@ -60,8 +60,8 @@ class RunModel:
 
     Args:
         model: the network itself; checkpoints hold its weights.
-        parallel: what is called: the model, or its DataParallel wrapper where this process uses several GPUs.
-        architecture: what it was built from.
+        parallel: the model, or its DataParallel wrapper if this process uses several GPUs; for forward passes.
+        architecture: what the model was built from.
         recompute: whether activations are computed again in the backward pass instead of stored.
         seed: of its initial weights.
     """
@@ -82,17 +82,14 @@ class Run:
     """A training run.
 
     Args:
-        compute, data, network: its device, images and network.
-        train_batches, val_batches: what it trains and validates on.
-        copy_paste: of --copypaste, or None.
-        training: what every step is made with.
+        copy_paste: augmentation of --copypaste, or None.
+        training: what every step needs.
         length: steps, epochs and validations.
-        learning_rate: of every step.
         evaluated: the network that is validated and whose best weights are saved: the model, or its average (--ema).
-        evaluated_parallel: the same, over all GPUs of this process.
+        evaluated_parallel: the same network, on all GPUs of this process.
         fingerprint: of the data set's files.
-        keeps_last: whether the last weights are kept instead of the best, because validation images are trained on.
-        options: flat, as options.json and checkpoints store them; only to be stored and compared.
+        keeps_last: whether the last weights are kept instead of the best, because the validation images are trained on.
+        options: as options.json and checkpoints store them; only to be stored and compared.
     """
 
     compute: Compute
@@ -112,11 +109,11 @@ class Run:
 
     @property
     def step_size(self) -> int:
-        """Images that a training step takes, over all processes."""
+        """Number of images in a training step, over all processes."""
         return self.train_batches.draws.batch_size
 
     def metrics(self, stored: MetricsState | None = None) -> EpochMetrics:
-        """Counts of an epoch: new ones, or those that `EpochMetrics.state_dict` returned."""
+        """New metrics of an epoch, or those that `EpochMetrics.state_dict` returned."""
         metrics = EpochMetrics(
             self.network.architecture.num_classes, self.compute.device, len(self.training.criterion.names)
         )
@@ -125,12 +122,12 @@ class Run:
         return metrics
 
     def remaining_batches(self, epoch: int, first_step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of an epoch from a step on; none where only the validation is left."""
+        """The batches of an epoch from a step on; none if only the validation is left."""
         num_steps = max(0, self.length.steps_of(epoch) - first_step)
         return islice(self.train_batches.epoch(epoch, first_step), num_steps)
 
     def broadcast_evaluated(self) -> torch.nn.Module:
-        """What is validated, over all GPUs, with the running statistics of the first process, whose weights are saved."""
+        """The network to validate, after every process has received the running statistics of the main one."""
         distributed.broadcast_buffers(self.network.model)
         distributed.broadcast_buffers(self.evaluated)
         return self.evaluated_parallel
@@ -155,13 +152,13 @@ class Run:
 
 
 def build_compute(options: ComputeOptions, seed: int, deterministic: bool) -> Compute:
-    """Choose device and precision, join the other processes, and agree on a seed with them."""
+    """Choose the device and precision, join the other processes, and agree with them on a seed."""
     set_determinism(deterministic)
     device = pick_device(options.device)
     distributed.init_process_groups(device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    # Where nobody typed a seed, each process has drawn its own.
+    # Without --seed, each process has drawn its own.
     seed = distributed.all_reduce_max(seed)
     return Compute(device, Precision(choose_precision(options.amp, device), device), seed)
 
@@ -184,13 +181,13 @@ def build_network(model: ModelOptions, options: ComputeOptions, compute: Compute
 
 
 def over_gpus(model: torch.nn.Module, compute: Compute) -> torch.nn.Module:
-    """The model, or a DataParallel wrapper where this process uses several GPUs."""
+    """The model, or its DataParallel wrapper if this process uses several GPUs."""
     uses_several = compute.device.type == "cuda" and compute.device.index is None and torch.cuda.device_count() > 1
     return torch.nn.DataParallel(compute.precision.wrap_model(model)) if uses_several else model
 
 
 def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
-    """What --predict needs: the device, the images as files, and the network, without weights."""
+    """What --predict needs: the device, the images as files, and the network with its initial weights."""
     options = setup.options
     compute = build_compute(options.compute, seed_of(setup), bool(options.run.deterministic))
     data = build_data(setup.dataset, options.data, options.training.batch_size, compute.device)
@@ -198,7 +195,7 @@ def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
 
 
 def seed_of(setup: Setup) -> int:
-    """The seed, which `fill_defaults` has drawn where nobody typed one."""
+    """The seed, typed or drawn by `fill_defaults`."""
     assert setup.options.run.seed is not None
     return setup.options.run.seed
 
@@ -215,12 +212,14 @@ def build_run(setup: Setup) -> Run:
         raise InputError("--compile is for one device: name it with --device cuda:0, or leave --compile out")
     description, decoded = open_cache(options.data, setup.dataset, setup.statistics, compute.device)
     data = replace(data, pixels={**data.pixels, **decoded}, cache=description)
-    found = setup.statistics["train"]
+    statistics = setup.statistics["train"]
     pixels = data.pixels["train"]
     step_size = options.training.batch_size * options.compute.accumulate
     augmentation = build_augmentation(options.data, options.augmentation, bool(options.run.overfit))
-    copy_paste = build_copy_paste(options.augmentation, compute.seed, setup.dataset, found, pixels)
-    train_batches = TrainBatches(pixels, data.loader, step_size, augmentation, compute.seed, copy_paste, found.pixels)
+    copy_paste = build_copy_paste(options.augmentation, compute.seed, setup.dataset, statistics, pixels)
+    train_batches = TrainBatches(
+        pixels, data.loader, step_size, augmentation, compute.seed, copy_paste, statistics.pixels
+    )
     length = run_length(options.training, len(train_batches))
     if options.model.freeze == "backbone":
         freeze(network.model.get_submodule("backbone"))
@@ -229,7 +228,7 @@ def build_run(setup: Setup) -> Run:
     training = Training(
         model=training_model(network.parallel, compute.device, options.compute.compile),
         mix=build_mixing(options.augmentation, compute.seed, step_size, setup.dataset),
-        criterion=build_criterion(options.loss, options.model.aux, setup.dataset, found.pixels, compute.device),
+        criterion=build_criterion(options.loss, options.model.aux, setup.dataset, statistics.pixels, compute.device),
         optimizer=build_optimizer(network.model, optimizer_settings(options.training)),
         rate_at=rate,
         precision=compute.precision,
@@ -241,25 +240,25 @@ def build_run(setup: Setup) -> Run:
     evaluated = ema.model if ema else network.model
     resolved = options.replaced(seed=compute.seed, epochs=length.epochs)
     return Run(
-        compute,
-        data,
-        network,
-        train_batches,
-        data.labeled_batches("val"),
-        copy_paste,
-        training,
-        length,
-        rate,
-        evaluated,
-        over_gpus(evaluated, compute) if ema else network.parallel,
-        fingerprint(setup.dataset),
-        trains_on_val(options.data),
-        resolved.stored(),
+        compute=compute,
+        data=data,
+        network=network,
+        train_batches=train_batches,
+        val_batches=data.labeled_batches("val"),
+        copy_paste=copy_paste,
+        training=training,
+        length=length,
+        learning_rate=rate,
+        evaluated=evaluated,
+        evaluated_parallel=over_gpus(evaluated, compute) if ema else network.parallel,
+        fingerprint=fingerprint(setup.dataset),
+        keeps_last=trains_on_val(options.data),
+        options=resolved.stored(),
     )
 
 
 def training_model(parallel: torch.nn.Module, device: torch.device, compiled: bool) -> torch.nn.Module:
-    """What a training step calls: the network, distributed over the processes, compiled where that is asked for."""
+    """The network for training steps: distributed over the processes, and compiled with --compile."""
     model = distributed.wrap_ddp(parallel, device)
     return cast("torch.nn.Module", torch.compile(model)) if compiled else model
 
@@ -268,7 +267,7 @@ def run_length(training: TrainingOptions, steps_per_epoch: int) -> RunLength:
     """The length of a run: --steps, or --epochs.
 
     Raises:
-        InputError: the warm-up takes all of it.
+        InputError: the warm-up takes all steps.
     """
     length = RunLength(steps_per_epoch, training.steps or training.epochs * steps_per_epoch, training.validate_every)
     check_warmup(training.warmup_epochs, length)

@@ -1,4 +1,4 @@
-"""From options to batches: cache, augmentation, mixing, loaders."""
+"""Builds the batches that options describe: cache, augmentation, mixing, loaders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunData:
 
     Args:
         dataset: the data set.
-        pixels: split -> its images and labels, decoded where the cache holds them.
+        pixels: split -> its images and labels, already decoded if they are in the cache.
         cache: where decoded images are kept and why, for the first screen.
         loader: how samples become batches.
         test_size: (height, width) of the network's input in validation and prediction.
@@ -80,10 +80,10 @@ def build_data(dataset: Dataset, data: DataOptions, batch_size: int, device: tor
 def open_cache(
     data: DataOptions, dataset: Dataset, statistics: Mapping[str, DatasetStatistics], device: torch.device
 ) -> tuple[str, Mapping[str, Pixels]]:
-    """The decoded images of some splits, where --cache puts them.
+    """The decoded images of the splits in `statistics`, on the disk or device that --cache selects.
 
     Returns:
-        What was chosen and why; split -> decoded images, empty for "off".
+        The choice and its reason; split -> decoded images, empty for "off".
     """
     sizes = {split: found.sizes for split, found in statistics.items()}
     folder = Path(data.cache_path) if data.cache_path else cache.default_folder()
@@ -95,7 +95,7 @@ def open_cache(
         return description, {}
     try:
         decoded = {split: cache.open_on_disk(folder, dataset, split, sizes[split]) for split in sizes}
-    except cache.CacheError as error:  # only --cache disk makes a disk that cannot be written a reason to stop
+    except cache.CacheError as error:  # stops the run only with --cache disk
         if data.cache == "disk":
             raise
         if kind == "disk":
@@ -123,19 +123,19 @@ def build_augmentation(data: DataOptions, augmentation: AugmentationOptions, ove
 
 
 def build_copy_paste(
-    augmentation: AugmentationOptions, seed: int, dataset: Dataset, found: DatasetStatistics, pixels: Pixels
+    augmentation: AugmentationOptions, seed: int, dataset: Dataset, statistics: DatasetStatistics, pixels: Pixels
 ) -> CopyPaste | None:
-    """What --copypaste does to a training image before it is augmented; None without it.
+    """What --copypaste does to a training image before augmentation; None without --copypaste.
 
     Args:
-        found, pixels: statistics and images of the training split.
+        statistics, pixels: of the training split.
     """
     if not augmentation.copypaste:
         return None
     labels = dataset.labels
     classes = labels.train_ids(dict.fromkeys(augmentation.copypaste), "--copypaste")
     return CopyPaste(
-        bank=build_bank(pixels, found, classes, labels, seed),
+        bank=build_bank(pixels, statistics, classes, labels, seed),
         grounds=grounds_of(classes, blob_rules(augmentation.blob_rules, dataset)),
         max_objects=augmentation.copypaste_objects,
         seed=seed,
@@ -143,9 +143,9 @@ def build_copy_paste(
 
 
 def build_mixing(augmentation: AugmentationOptions, seed: int, step_size: int, dataset: Dataset) -> Mix:
-    """Function of (images, labels, epoch, step): --copyblob, --classmix, --cutmix, in this order, those that are asked for.
+    """Function of (images, labels, epoch, step) that applies --copyblob, --classmix and --cutmix in this order.
 
-    Objects come first, so that they are cut and shared as parts of their image; the box of CutMix comes last and stays a box.
+    Objects come first, so that the later mixers treat them as parts of their image; CutMix comes last, so that its box stays one.
     """
     rules = blob_rules(augmentation.blob_rules, dataset)
     num_classes = len(dataset.labels.classes)

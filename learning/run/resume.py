@@ -1,4 +1,4 @@
-"""Continue a run from its checkpoint as if it had not been interrupted, or start it."""
+"""Resumes a run from its checkpoint as if it had not been interrupted, or starts it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
     """Load the checkpoint of --weights into a run, or start it.
 
     Raises:
-        InputError: no checkpoint to resume from, other options or data than the run's, best weights that are missing.
+        InputError: not a checkpoint to resume from, other options or data than the run's, missing best weights.
     """
     if not chosen.weights:
         return _start(run, chosen.pretrained)
@@ -104,7 +104,7 @@ def _start(run: Run, pretrained: str | None) -> RunState:
 
 
 def _load_last(path: Path, folder: RunFolder) -> State:
-    """Load a checkpoint, or the one before it where the last of the run is damaged."""
+    """Load a checkpoint, or the previous one if the last one of a run is damaged."""
     try:
         return checkpoint.load(path)
     except InputError as error:
@@ -116,13 +116,13 @@ def _load_last(path: Path, folder: RunFolder) -> State:
             print(f"warning: {error}; continuing from {previous}", file=sys.stderr)
         distributed.barrier()
         if path.parent.resolve() == folder.path.resolve() and distributed.is_main():
-            # Otherwise the next save would keep the damaged one in place of the good one.
+            # Otherwise the next save would keep the damaged checkpoint and drop the good one.
             os.replace(path, path.with_name("checkpoint_damaged.pth.tar"))
         return stored
 
 
 def _overridden(run: Run, stored: State, override: bool) -> list[Override]:
-    """What --override changes, and when; empty where no option differs.
+    """What --override changes, and when; empty if no option differs.
 
     Raises:
         InputError: options differ, without --override.
@@ -140,10 +140,10 @@ def _overridden(run: Run, stored: State, override: bool) -> list[Override]:
 
 
 def _restore_best(path: Path, folder: RunFolder, state: RunState, length: RunLength, is_in_steps: bool) -> float | None:
-    """Have the best weights in the run folder.
+    """Bring the best weights into the run folder.
 
     Returns:
-        Their mIoU; None where there are none.
+        Their mIoU; None without best weights.
     """
     best = path.parent / folder.best.name
     try:
@@ -161,6 +161,6 @@ def _restore_best(path: Path, folder: RunFolder, state: RunState, length: RunLen
         folder.create()
         with writing(folder.best) as fresh:
             shutil.copyfile(best, fresh)
-    # After a kill between the two files, or from the previous checkpoint, the weights may be of a later epoch.
+    # The weights may be of a later epoch, after a kill between the two files or with the previous checkpoint.
     miou = weights.get("miou", state.best_miou)
     return state.best_miou if miou is None or math.isnan(miou) else miou

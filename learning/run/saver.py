@@ -1,4 +1,4 @@
-"""Saves a run, so that a kill costs at most a few minutes and a graceful shutdown nothing."""
+"""Saves a run, so that at most a few minutes are lost when it is killed, and nothing in a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -54,7 +54,11 @@ class CheckpointSaver:
             raise Stopped(requested_signal)
 
     def begin_epoch(self) -> int:
-        """Start the clock of the next epoch, or continue that of an interrupted one; raises as `stop_if_requested`."""
+        """Start the clock of the next epoch, or continue that of an interrupted one, and return the index of the epoch.
+
+        Raises:
+            Stopped: as `stop_if_requested`.
+        """
         self.stop_if_requested()
         self.epoch_began = time.monotonic() - self.state.seconds
         return self.state.epoch
@@ -64,10 +68,10 @@ class CheckpointSaver:
         return time.monotonic() - self.epoch_began
 
     def after_step(self, trained: EpochMetrics) -> None:
-        """Count a step, and save or stop where it is time to.
+        """Count a step; save if a save is due, and stop if a signal has arrived.
 
         Args:
-            trained: counts of the current epoch.
+            trained: metrics of the current epoch.
 
         Raises:
             Stopped: everything is saved.
@@ -76,9 +80,9 @@ class CheckpointSaver:
         self._save_or_stop(trained)
 
     def after_validation_batch(self, trained: EpochMetrics) -> None:
-        """Save or stop where it is time to; an interrupted validation is repeated as a whole.
+        """As `after_step`, without counting a step; an interrupted validation is repeated as a whole.
 
-        Several processes stop after the validation: their shares of the images differ, so they could not agree in between.
+        Several processes stop after the validation only: their numbers of batches differ, so they cannot agree in between.
         """
         if distributed.world_size() == 1:
             self._save_or_stop(trained)
@@ -94,15 +98,15 @@ class CheckpointSaver:
             raise Stopped(request)
 
     def record(self, trained: EpochMetrics) -> None:
-        """Record the counts and the duration of the current epoch, before they are summed over the processes."""
+        """Record the metrics, not yet summed over the processes, and the duration of the current epoch."""
         self.state.trained = trained.state_dict()
         self.state.seconds = self.epoch_seconds()
 
     def after_epoch(self, history: History, validated: bool) -> bool:
         """Record an epoch, and save it after a validation: the best weights first, then the checkpoint that refers to them.
 
-        A kill in between only repeats the end of the epoch. On a GPU an epoch of a few hundred images takes a second, and so
-        does a checkpoint; so epochs without a validation wait for --save_minutes.
+        If the process is killed in between, only the end of the epoch is repeated. Without a validation, the epoch is saved
+        when --save_minutes are over: on a GPU, a checkpoint may take as long as an epoch of a few hundred images.
 
         Args:
             history: including this epoch.
@@ -130,7 +134,7 @@ class CheckpointSaver:
             checkpoint.save(weights, self.folder.best)
 
     def save(self) -> None:
-        """Write the checkpoint, and keep the one before it."""
+        """Write the checkpoint and keep the previous one."""
         self.saved = time.monotonic()
         self.state.spent = self.saved - self.started
         if distributed.is_main():

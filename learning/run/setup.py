@@ -1,4 +1,4 @@
-"""Everything that can be wrong with options, files and folders, found before torch is imported (which alone takes seconds).
+"""Finds mistakes in options, files and folders before torch is imported, which takes seconds.
 
 `setup_run` returns the options with every default filled in, the data set and its statistics. Nothing changes them afterwards.
 """
@@ -26,13 +26,13 @@ from learning.run import command_line, rules
 from learning.run.prediction_files import check_files
 from options import AugmentationOptions, DataOptions, Options, PredictionOptions, RunOptions
 
-# Learning rate and weight decay of an optimizer where nobody typed any.
+# Default learning rate and weight decay of each optimizer.
 OPTIMIZER_DEFAULTS = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A command that has been checked.
+    """A checked command line.
 
     Args:
         options: with every value filled in; `options.run.weights` is the checkpoint to resume from or to predict with.
@@ -67,13 +67,13 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
     if run.predict or source:
         about = read_options_file((Path(source).parent if source else folder.path) / folder.options.name)
         stored = about.get("options") or _checkpoint_options(source)
-        if run.predict:  # a run that overfits a few images predicts the real splits, too
-            new = {"overfit", *options.option_names(options.PREDICTION)}
-            stored = {name: value for name, value in stored.items() if name not in new}
+        if run.predict:  # of all images, even if the run was trained with --overfit
+            ignored = {"overfit", *options.option_names(options.PREDICTION)}
+            stored = {name: value for name, value in stored.items() if name not in ignored}
         parsed, typed = command_line.parse(argv, stored)
         parsed = parsed.replaced(weights=str(source) if source and not run.replay else None)
     else:
-        rules.check_combinations(parsed)  # --resume of a run that does not exist starts it
+        rules.check_combinations(parsed)  # not checked yet with --resume, which starts a run that does not exist
     parsed = normalize_paths(parsed)
     run = parsed.run
     fixed = options.ARCHITECTURE if run.predict else set(options.OPTIONS) - set(options.RESUMABLE)
@@ -93,12 +93,12 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
 
 
 def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:
-    """The splits whose images --predict is for; `only` is --split."""
+    """The splits that --predict predicts; `only` is --split."""
     return [split for split in options.SPLITS if split in dataset.splits and only in (None, split)]
 
 
 def normalize_paths(parsed: Options) -> Options:
-    """Options as a run stores them: absolute paths, and the numbers in a file of class weights."""
+    """The options as a run stores them: with absolute paths, and with numbers for a file of class weights."""
     pretrained = parsed.run.pretrained
     extra_data = parsed.data.extra_data
     return parsed.replaced(
@@ -112,7 +112,7 @@ def open_data(data: DataOptions, prediction: PredictionOptions, predict: bool, o
     """The data set that the options describe.
 
     Raises:
-        InputError: data that cannot be used, or that lack what an option names.
+        InputError: the data cannot be used, or something that an option names is missing in them.
     """
     root = data.dataset_path or f"./{data.dataset}"
     if prediction.input:
@@ -128,17 +128,17 @@ def open_data(data: DataOptions, prediction: PredictionOptions, predict: bool, o
 
 
 def _checkpoint_options(path: str | Path | None) -> Mapping[str, object]:
-    """The options that a checkpoint was saved with; empty without a path, or where it holds none, as the tutorial's."""
+    """The options that a checkpoint was saved with; empty without a checkpoint, or if it has none, as the tutorial's."""
     if not path or not Path(path).is_file():
         return {}
-    # Imports torch: without options.json there is no quicker way to know.
+    # Imports torch: without options.json there is no faster way to read the options.
     from learning import checkpoint
 
     return checkpoint.load(path).get("options") or {}
 
 
 def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
-    """Refuse files that do not exist, and a run folder that cannot be used, or whose run would be overwritten."""
+    """Refuse files that do not exist, and a run folder that cannot be written to or that holds another run."""
     for name in ("weights", "replay"):
         path = getattr(run, name)
         if path and not Path(path).is_file():
@@ -156,7 +156,7 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
         raise InputError(
             f"there are no weights {folder.best} to predict with; train first, or name a file with --weights"
         )
-    continues = bool(run.weights) and Path(run.weights or "").resolve().parent == folder.path.resolve()
+    continues = run.weights is not None and Path(run.weights).resolve().parent == folder.path.resolve()
     if folder.holds_run and not (run.dry_run or continues or (run.predict and not run.weights)):
         advice = "name another --save_path"
         if not run.predict:
@@ -168,7 +168,7 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
 
 
 def fill_defaults(parsed: Options, dataset: Dataset) -> Options:
-    """Options with the defaults that depend on others: sizes and colors of the data set, rates of the optimizer, a seed.
+    """The options with the defaults that depend on data set, model or optimizer, and with a seed.
 
     Raises:
         InputError: class weights for another number of classes.
@@ -202,11 +202,11 @@ def check_classes(augmentation: AugmentationOptions, dataset: Dataset) -> None:
 
 
 def blob_rules(typed: str | None, dataset: Dataset) -> list[tuple[int, int]]:
-    """(class, ground) train ids: which class stands on which, by --blob_rules or the data set."""
+    """(class, ground) train ids: the ground that each class stands on, from --blob_rules or the data set."""
     rules_by_name = dataset.spec.BLOB_RULES if typed is None else parse_rules(typed)
     return rule_ids(rules_by_name, dataset.labels)
 
 
 def trains_on_val(data: DataOptions) -> bool:
-    """Whether the validation images are training images, too, so that their score cannot choose weights."""
+    """Whether the validation images are also training images, so that their score cannot select the best weights."""
     return data.train_on == "trainval" and not data.holdout

@@ -21,12 +21,12 @@ class RunState:
     """How far a run has come; with the weights and the optimizer, everything that it takes to continue.
 
     Args:
-        epoch: the current epoch, or the next.
-        step: steps of it that are done.
-        history: one value a finished epoch; see `helpers.extend_history`.
+        epoch: the current epoch, or the next one between two epochs.
+        step: number of its steps that are done.
+        history: one value per finished epoch; see `helpers.history.extend_history`.
         best_miou: of the finished epochs; None before the first.
         external_weights: "none", or the hash of the file that the run started from.
-        trained: counts of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.
+        trained: metrics of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.
         seconds: duration of the current epoch so far.
         overrides: the options that --override changed, and when.
         spent: seconds that the commands of this run had taken at its last save.
@@ -51,11 +51,11 @@ class RunState:
         return steps >= length.total_steps and len(self.history.get("miou", ())) >= length.epochs
 
     def finished_history(self) -> History:
-        """The history without a row that the current epoch has had when it was cut."""
+        """The history of the whole epochs: without the row of the current one, which a shorter run may have cut."""
         return {name: values[: self.epoch] for name, values in self.history.items()}
 
     def finish_epoch(self, length: RunLength) -> None:
-        """Move on to the next epoch, unless this one was cut."""
+        """Advance to the next epoch, unless this one was cut."""
         if self.step >= length.steps_per_epoch:
             self.epoch += 1
             self.step = 0
@@ -67,7 +67,7 @@ def to_checkpoint(run: Run, state: RunState) -> State:
     """Everything that a checkpoint holds; the first five keys are the tutorial's."""
     average = run.training.average
     return {
-        "epoch": state.epoch - 1,  # the last whole one
+        "epoch": state.epoch - 1,  # the last whole epoch
         "model_state_dict": run.network.model.state_dict(),
         "optimizer_state_dict": run.training.optimizer.state_dict(),
         "best_miou": state.best_miou,
@@ -89,7 +89,7 @@ def to_checkpoint(run: Run, state: RunState) -> State:
 def load_state(run: Run, stored: State, path: str | Path) -> None:
     """Load network, optimizer, gradient scaler and average from a checkpoint.
 
-    The state of another optimizer, or of an average that --override has added since, starts anew.
+    An optimizer or average that --override has changed or added starts anew.
 
     Args:
         stored: what `to_checkpoint` returned.

@@ -30,9 +30,9 @@ class StopAt:
 
     def __init__(self, monkeypatch, reports, number=signal.SIGTERM):
         self.left, self.number = reports, number
-        original = progress.reporting
+        original = progress.make_report
 
-        def reporting(show, save):
+        def make_report(show, save):
             report = original(show, save)
 
             def counted(images, metrics):
@@ -43,4 +43,4 @@ class StopAt:
 
             return counted
 
-        monkeypatch.setattr(progress, "reporting", reporting)
+        monkeypatch.setattr(progress, "make_report", make_report)

@@ -419,7 +419,7 @@ def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, 
         "import sys, baseline\n"
         "def fail(*_):\n    raise ValueError('unexpected')\n"
         "from learning.run import progress\n"
-        "progress.reporting = lambda *_: fail\n"
+        "progress.make_report = lambda *_: fail\n"
         "baseline.main(sys.argv[1:])"
     )
     words = ["--save_path", tmp_path / "run", "--dataset", "camvid", "--dataset_path", data, *SMALL, "--num_workers", 2]
