@@ -1,4 +1,4 @@
-"""--dry_run: one step of everything at full size, to know memory and duration; nothing is kept."""
+"""--dry_run: measures memory and duration with one step of everything at full size; nothing is kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,13 +27,10 @@ Result = TypeVar("Result")
 
 
 def dry_run(setup: Setup) -> None:
-    """Do every part of a run once, and print what each takes and what the whole run will take."""
-    run = build_run(setup)
-    try:
+    """Do every part of a run once, and print the duration of each part and of the whole run."""
+    with closing(build_run(setup)) as run:
         print(summary.first_screen(setup, run))
         _measure_and_print(run, setup)
-    finally:
-        run.close()
 
 
 def _measure_and_print(run: Run, setup: Setup) -> None:
@@ -82,7 +80,7 @@ def _timed(description: str, work: Callable[[], Result]) -> tuple[Result, float]
 
 
 def _time_training(run: Run) -> float:
-    """Seconds of a training step; the first one, which allocates memory, is printed, too."""
+    """Seconds per training step; the first step, which allocates memory, is printed but not returned."""
 
     def train_on(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         # Reading the mean loss waits for the device.

@@ -1,4 +1,4 @@
-"""--predict --export: the network as a file that needs nothing of this program, compared with the checkpoint on an image."""
+"""--predict --export: writes the network as a file that works without this program, and compares both on an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from learning.inference.export import Standalone, export
 from learning.inference.predict import average_logits, to_classes, upsample_logits
 from learning.run.build_data import RunData
 
-LEAST_AGREEMENT = 0.99  # share of an image's pixels with the checkpoint's class, for an exported network to be kept
+LEAST_AGREEMENT = 0.99  # least share of pixels with the checkpoint's class for an exported network to be kept
 
 
 def export_network(path: Path, network: torch.nn.Module, data: RunData, image: Path | None) -> None:
@@ -27,7 +27,7 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
         image: to compare on; None for the first of the data set.
 
     Raises:
-        InputError: less than `LEAST_AGREEMENT`; no file is left then.
+        InputError: they agree on less than `LEAST_AGREEMENT` of the pixels; no file is left then.
     """
     if image is None:
         splits = data.dataset.splits

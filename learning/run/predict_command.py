@@ -1,4 +1,4 @@
-"""--predict: the images of the data set, any other images, or the network itself as a file."""
+"""--predict: predicts the images of the data set or any other images, or exports the network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from options import ARCHITECTURE, PredictionOptions
 
 
 def run_prediction(setup: Setup) -> None:
-    """Predict the validation and test images, or those of --input, with the best weights of the run or --weights."""
+    """Predict the splits or the images of --input, or export, with the best weights of the run or --weights."""
     options = setup.options.prediction
     compute, data, network = build_prediction(setup)
     path = Path(setup.options.run.weights or setup.folder.best)
@@ -52,11 +52,11 @@ def run_prediction(setup: Setup) -> None:
 
 
 def check_disk(save_scores: str | None, sizes: Sequence[tuple[int, int]], num_classes: int, folder: Path) -> None:
-    """Print how much --save_scores will write, and refuse what the disk has no room for.
+    """Print how much --save_scores will write; raise `InputError` if the disk has too little room.
 
     Args:
-        sizes: of the network's inputs.
-        folder: the files are written below it.
+        sizes: (height, width) of each network input.
+        folder: where the files are written, directly or in a subfolder.
     """
     if not save_scores:
         return
@@ -76,10 +76,10 @@ def check_disk(save_scores: str | None, sizes: Sequence[tuple[int, int]], num_cl
 def inference_settings(
     options: PredictionOptions, compute: Compute, batch_size: int
 ) -> tuple[InferenceSettings, MemoryLimits, str]:
-    """How images are predicted, and a description of it."""
+    """How images are predicted, and a description for the user."""
     scales = tuple(options.scales or MST_SCALES) if options.mst else (1.0,)
     flip = options.mst and options.flip
-    # On a CPU several windows at a time take memory and no less time.
+    # On a CPU several windows at a time need more memory and save no time.
     windows = 1 if compute.device.type == "cpu" else batch_size
     description = "single scale"
     if options.mst:
@@ -91,14 +91,14 @@ def inference_settings(
 
 
 class Named(Protocol):
-    """An image with a name, which its results carry."""
+    """An image with the name of its result files."""
 
     @property
     def name(self) -> str: ...
 
 
 def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tuple[int, int, int]], WriteRows] | None:
-    """What `predict_images` passes probabilities to: it writes files in a folder, which is made; None where none are saved."""
+    """The `open_probabilities` of `predict_images` that writes files in a folder, which is made; None without --save_scores."""
     if not save_scores:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def predict_best(setup: Setup, run: Run) -> None:
 def predict_splits(
     options: PredictionOptions, compute: Compute, data: RunData, network: RunModel, folder: RunFolder
 ) -> None:
-    """Predict the splits that --split leaves."""
+    """Predict the splits that --split selects."""
     splits = predicted_splits(data.dataset, options.split)
     sizes = [data.test_size for split in splits for _ in data.dataset.split(split)]
     check_disk(options.save_scores, sizes, len(data.dataset.labels.classes), folder.path)
@@ -139,7 +139,7 @@ def predict_splits(
 def predict_split(
     split: str, options: PredictionOptions, compute: Compute, data: RunData, network: RunModel, folder: RunFolder
 ) -> None:
-    """Write results_SPLIT (label ids), results_color_SPLIT and maybe scores_SPLIT, in place of those of before."""
+    """Replace results_SPLIT (label ids), results_color_SPLIT and, with --save_scores, scores_SPLIT."""
     settings, limits, description = inference_settings(options, compute, data.batch_size)
     folders = [folder.results(split), folder.results(split, color=True)]
     if options.save_scores:
@@ -161,7 +161,7 @@ def predict_split(
 
 
 def set_scores_aside(folder: Path) -> None:
-    """Rename probabilities of an earlier prediction: beside new results they would pass for theirs."""
+    """Rename probabilities of an earlier prediction, which do not belong to the new results."""
     if folder.is_dir():
         print(f"{folder} holds probabilities of an earlier prediction: it is {set_aside(folder)} now")
 
@@ -174,9 +174,9 @@ def predict_inputs(
     pictures: Sequence[inputs.InputImage],
     output: Path,
 ) -> None:
-    """Write label ids, colors and overlays of images, and maybe their probabilities, image by image."""
+    """Write label ids, colors and overlays of images, and with --save_scores their probabilities, image by image."""
     dataset = data.dataset
-    # Windows get images at the scale that the images of the data set have in validation.
+    # With --tile, images are scaled as those of the data set are in validation.
     factor = math.sqrt(math.prod(data.test_size) / math.prod(dataset.spec.SIZE)) if options.tile else None
     sizes = [input_size(picture.size, data.test_size, factor) for picture in pictures]
     check_disk(options.save_scores, sizes, len(dataset.labels.classes), output)

@@ -1,4 +1,4 @@
-"""The files that --predict reads with --input, and those that it writes with --input and --export. No torch."""
+"""The files that --predict reads and writes with --input, and writes with --export. No torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from learning.inference import inputs
 from learning.inference.inputs import InputImage
 from options import PredictionOptions
 
-FORMATS = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}  # suffix -> packages it takes beyond torch
+FORMATS = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}  # suffix -> packages that it needs besides torch
 
 
 def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[InputImage, ...]:
     """Find the images of --input, and check that the results of --input or --export may be written.
 
     Raises:
-        InputError: no such images, or files that another program or an earlier command has made.
+        InputError: no such images, or existing files that may not be replaced.
     """
     pictures = tuple(inputs.find_images(options.input)) if options.input else ()
     if options.export:
@@ -38,7 +38,7 @@ def output_folder(options: PredictionOptions, folder: RunFolder) -> Path:
 
 
 def result_files(pictures: Sequence[InputImage], save_scores: str | None) -> dict[str, Path]:
-    """The path of each result below the output folder -> the image it is of."""
+    """The path of each result, relative to the output folder -> its image."""
     files = {}
     for picture in pictures:
         names = [*inputs.result_files(picture.name)]
@@ -49,17 +49,17 @@ def result_files(pictures: Sequence[InputImage], save_scores: str | None) -> dic
 
 
 def check_export_file(path: Path, force: bool) -> None:
-    """Refuse a file that --export cannot write, or may not.
+    """Refuse a file that --export cannot or may not write.
 
     Raises:
-        InputError: no such folder, an existing file or folder, an unknown format, a package that is missing.
+        InputError: no such folder, an existing file or folder, an unknown format, a missing package.
     """
     claim_file(path, "--export", None, force)
     check_format(path)
 
 
 def check_format(path: Path) -> None:
-    """Refuse a file name of no known format, or one for which a package is missing; nothing is imported."""
+    """Refuse a file name of an unknown format, or of one that needs a missing package; nothing is imported."""
     if path.suffix not in FORMATS:
         raise InputError(f"--export {path}: expected a name that ends with {' or '.join(FORMATS)}")
     missing = [name for name in FORMATS[path.suffix] if importlib.util.find_spec(name) is None]

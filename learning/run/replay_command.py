@@ -1,8 +1,9 @@
-"""A step that was not finite: stored when it stops a run, and repeated by --replay."""
+"""--replay: repeats a step with a NaN or infinite loss or gradient, which was stored when it stopped a run."""
 
 from __future__ import annotations
 
 import math
+from contextlib import closing
 
 from helpers.errors import InputError
 from helpers.run_folder import RunFolder
@@ -14,14 +15,13 @@ from learning.training.replay import replay_step
 
 
 def replay(setup: Setup) -> int:
-    """Repeat the step of a nonfinite.pth.tar, and print layer by layer what happens; status 1 where it happens again."""
+    """Repeat the step of a nonfinite.pth.tar, and print layer by layer what happens; status 1 if it happens again."""
     path = setup.options.run.replay
     assert path
     stored = checkpoint.load(path)
     if not {"epoch", "step", "files"} <= set(stored):
         raise InputError(f"--replay {path}: expected the nonfinite.pth.tar of a run that stopped at a step")
-    run = build_run(setup)
-    try:
+    with closing(build_run(setup)) as run:
         checkpoint.load_weights(run.network.model, stored, path, {})
         epoch = stored["epoch"]
         step = stored["step"]
@@ -35,18 +35,16 @@ def replay(setup: Setup) -> int:
             )
         images, labels = next(iter(run.train_batches.epoch(epoch, step)))
         found, is_finite = replay_step(run.network.model, run.training, images, labels, epoch, step)
-    finally:
-        run.close()
     print(f"epoch {epoch}, step {step} of {path}:", *stored["files"], *found, sep="\n  ")
     print("everything is finite here: what happened then did not happen again" if is_finite else "it happened again")
     return 0 if is_finite else 1
 
 
 def store_fault(run: Run, folder: RunFolder, epoch: int, fault: NonFinite) -> str:
-    """Save a step that was NaN or infinite for --replay.
+    """Save a step with a NaN or infinite loss or gradient for --replay.
 
     Returns:
-        When and where it happened, the likely cause, what to do.
+        A message: when and where it happened, the likely cause, what to do.
     """
     files = run.file_names(epoch, fault.step)
     state = {"model_state_dict": run.network.model.state_dict(), "epoch": epoch, "step": fault.step, "files": files}

@@ -1,4 +1,4 @@
-"""What a run tells about itself: the first screen, options.json, logs and pictures of an epoch, the diagnosis."""
+"""What a run prints and writes besides checkpoints: first screen, options.json, logs and images of an epoch, diagnostics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,16 +42,16 @@ PRECISIONS = {
 
 
 def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
-    """Make the run folder, write options.json, and show what is about to happen: first screen and first batch."""
+    """Make the run folder, write options.json and the logs, print the first screen and draw the first batch."""
     folder = setup.folder
     state = saver.state
     if setup.options.run.weights and setup.options.run.override:
-        saver.save()  # before options.json: a kill in between may not leave the two inconsistent
+        saver.save()  # before options.json, so that a kill in between does not leave them inconsistent
     if not distributed.is_main():
         return
     folder.create()
     write_options(folder, setup, run, state)
-    write_logs(folder.path, state.history)  # a kill may have come between the checkpoint and these
+    write_logs(folder.path, state.history)  # an interrupted run may have saved the checkpoint, but not these
     if state.history:
         plots.learning_curve(state.history, folder.path / "learning_curve.png")
     print(first_screen(setup, run), flush=True)
@@ -68,7 +69,7 @@ def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
 
 
 def first_screen(setup: Setup, run: Run) -> str:
-    """Device, data, sizes, model, training, and where results go."""
+    """Device, data, sizes, model, training and run folder, one per line."""
     options = setup.options
     dataset = setup.dataset
     names = dataset.labels.names
@@ -76,7 +77,7 @@ def first_screen(setup: Setup, run: Run) -> str:
     set_name = "none" if options.run.overfit else options.augmentation.augment
     source_sizes = np.unique(setup.statistics["train"].sizes, axis=0).tolist()
     is_padded = any(needs_padding(augmentation, size) for size in source_sizes)
-    is_parted = options.compute.accumulate > 1
+    accumulates = options.compute.accumulate > 1
     return "\n".join(
         [
             f"device    {device_line(run)}",
@@ -99,7 +100,7 @@ def first_screen(setup: Setup, run: Run) -> str:
             f"batch {run.step_size}{accumulation(options.compute, options.training)} x {length_line(run.length)}, "
             f"seed {run.compute.seed}",
             *weight_lines(run.training.criterion, names),
-            *(_statistics_lines(options.model.norm) if is_parted else []),
+            *(_statistics_lines(options.model.norm) if accumulates else []),
             *([f"objects   {run.copy_paste.bank.summary(names)}"] if run.copy_paste else []),
             f"compute   {compute_line(options.compute, run.compute, bool(options.run.deterministic))}",
             f"cache     {run.data.cache}",
@@ -122,7 +123,7 @@ def device_line(run: Run) -> str:
 
 
 def data_line(setup: Setup, names: Sequence[str]) -> str:
-    """Numbers of images, and the classes that are absent."""
+    """Number of images in each split, and the classes that are absent."""
     dataset = setup.dataset
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
     absent = {split: found.absent(names) for split, found in setup.statistics.items()}
@@ -131,7 +132,7 @@ def data_line(setup: Setup, names: Sequence[str]) -> str:
 
 
 def extra_line(extra: Extra) -> str:
-    """What a folder adds to the training images."""
+    """The training images that a folder of --extra_data adds."""
     made = f", with pseudo labels of round {extra.round}" if extra.round else ""
     return f"{extra.num_images} of the training images are from {extra.folder}{made}; a challenge may forbid them"
 
@@ -143,7 +144,7 @@ def sizes_line(data: DataOptions) -> str:
 
 
 def model_line(model: ModelOptions, run: Run, num_classes: int, pretrained: str | None) -> str:
-    """The network and where its initial weights are from."""
+    """The network and the source of its initial weights."""
     details = f", output stride {model.output_stride}" if model.output_stride else ""
     details += f", auxiliary head with {model.aux:g} of its loss" if model.aux else ""
     millions = sum(parameter.numel() for parameter in run.network.model.parameters()) / 1e6
@@ -152,18 +153,18 @@ def model_line(model: ModelOptions, run: Run, num_classes: int, pretrained: str 
 
 
 def mixers(augmentation: AugmentationOptions) -> str:
-    """The mixers that are on, after the loss."""
+    """The mixers that are on, to append to the loss."""
     names = ("copypaste", "copyblob", "classmix", "cutmix")
     return "".join(f" + {name}" for name in names if getattr(augmentation, name))
 
 
 def accumulation(compute: ComputeOptions, training: TrainingOptions) -> str:
-    """How a step is divided, after its batch size."""
+    """How a step is divided into micro-batches, to append to its batch size."""
     return f" ({compute.accumulate} x {training.batch_size})" if compute.accumulate > 1 else ""
 
 
 def optimizer_line(training: TrainingOptions) -> str:
-    """Optimizer, learning rates and averaging."""
+    """Optimizer, learning rates and moving average."""
     text = "SGD with Nesterov momentum" if training.nesterov else "SGD"
     if training.optimizer == "adamw":
         text = "AdamW"
@@ -181,7 +182,7 @@ def length_line(length: RunLength) -> str:
 
 
 def weight_lines(criterion: Criterion, names: Sequence[str]) -> list[str]:
-    """The class weights of the losses; empty where there are none."""
+    """The class weights of the losses; empty if there are none."""
     lines = []
     for name, keywords in criterion.keyword_arguments.items():
         if keywords.get("class_weights") is not None:
@@ -197,7 +198,7 @@ def _statistics_lines(norm: str) -> list[str]:
 
 
 def compute_line(options: ComputeOptions, compute: Compute, deterministic: bool) -> str:
-    """Precision and what else decides how fast and how exactly a run computes."""
+    """Precision, and the other options that decide the speed and reproducibility of a run."""
     parts = [PRECISIONS[compute.precision.name], "channels last" if options.channels_last else "channels first"]
     parts += ["compiled"] if options.compile else []
     parts += ["activations recomputed"] if options.checkpoint_blocks else []
@@ -205,16 +206,17 @@ def compute_line(options: ComputeOptions, compute: Compute, deterministic: bool)
 
 
 def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) -> None:
-    """Write options.json: every option, which of them were typed, and what else it takes to understand the run."""
+    """Write options.json: every option, which of them were typed, versions, data fingerprint and other provenance."""
     versions = {
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
     }
-    typed_before = run_folder.read_options_file(folder.options).get("typed", [])
-    circumstances = {
-        "typed": sorted({*typed_before, *setup.typed}),
+    resumed = setup.options.run.weights
+    before = run_folder.read_options_file(Path(resumed).parent / folder.options.name) if resumed else {}
+    provenance = {
+        "typed": sorted({*before.get("typed", []), *setup.typed}),
         "external weights": state.external_weights,
         "data fingerprint": run.fingerprint,
         "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in setup.dataset.extra],
@@ -227,7 +229,7 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
         "processes": distributed.world_size(),
         "overrides": state.overrides,
     }
-    run_folder.write_options(folder.options, run.options, circumstances)
+    run_folder.write_options(folder.options, run.options, provenance)
 
 
 def show_epoch(folder: RunFolder, dataset: Dataset, history: History, predictions: Iterable[Prediction]) -> None:
@@ -253,7 +255,7 @@ def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
 
 
 def print_end(setup: Setup, run: Run, state: RunState) -> None:
-    """Print how the run has ended: its best score, and how well it kept to --time_budget."""
+    """Print the best score of the run, and by how much it missed --time_budget."""
     if not distributed.is_main():
         return
     minutes = setup.options.training.time_budget
@@ -268,14 +270,14 @@ def print_end(setup: Setup, run: Run, state: RunState) -> None:
 
 
 def diagnose(run: Run, names: Sequence[str], trained: EpochMetrics, pretrained: str | None) -> None:
-    """After the first epoch: print one paragraph on what looks wrong in the training.
+    """After the first epoch: print one paragraph about what looks wrong in the training.
 
     Args:
         names: of the classes.
-        trained: counts of the epoch.
+        trained: metrics of the epoch.
     """
     if pretrained and not os.path.exists(pretrained):
-        return  # the initial weights cannot be compared with
+        return  # the initial weights, which the diagnostics need, are gone
     initial = run.network.initial()
     if pretrained:
         checkpoint.load_pretrained(initial, pretrained)

@@ -1,7 +1,7 @@
-"""--time_budget: how many steps fit into it, measured on the run's own network before the run begins.
+"""--time_budget: measures on the network of the run how many steps fit, before the run begins.
 
-The measurement is undone: the run that follows is the one that --steps would be. Steps are measured at a learning rate of 0,
-after some that do not count: the first ones allocate memory, choose algorithms and use up what loader processes have prepared.
+The measurement is undone: the run that follows equals one with --steps. The learning rate is 0 during the measurement. Its first
+steps do not count: they allocate memory, choose algorithms and use up the batches that loader processes have prepared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from learning.training.engine import Prediction, train_epoch, validate_epoch
 from learning.training.nonfinite import NonFiniteGuard
 from learning.training.schedule import RunLength
 
-SHARE = 0.03  # of the budget, for measuring steps, and again for measuring validation
+SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
 
 Clock = Callable[[], float]
@@ -45,8 +45,8 @@ class Pace:
         step: one step, with loading and mixing its batch.
         epoch: overhead of an epoch: its first batch.
         validation: a validation of the whole split, with logs, pictures, checkpoint and best weights.
-        saving: a further checkpoint, at most as much as a validation.
-        save_every: from one save to the next, where validations are farther apart.
+        saving: another checkpoint; at most as long as a validation.
+        save_every: between two saves, if validations are farther apart.
     """
 
     step: float
@@ -62,7 +62,7 @@ class Pace:
         return training + length.validations * self.validation + further_saves * self.saving
 
     def steps_within(self, seconds: float, steps_per_epoch: int, validate_every: int) -> int:
-        """The most steps that end within a time, 0 where not even one does."""
+        """The largest number of steps that take at most some seconds; 0 if not even one step fits."""
         most = int(seconds / self.step) if seconds > 0 else 0
         return bisect.bisect_right(
             range(1, most + 1),
@@ -97,7 +97,7 @@ class Budget:
 
 
 def apply(run: Run, setup: Setup, started: float) -> Run:
-    """The run with the steps of its --time_budget; the run itself where it has none, or has fixed its steps already."""
+    """The run with the steps of its --time_budget; unchanged without one, or if its steps are set already."""
     training = setup.options.training
     if not training.time_budget or training.steps:
         return run
@@ -118,7 +118,7 @@ def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Run:
         show: writes logs and pictures of an epoch: function of (folder, history, predictions).
 
     Raises:
-        InputError: not even one step and its validation fit.
+        InputError: not even one step with its validation fits.
     """
     if distributed.is_main():
         folder.create()
@@ -143,7 +143,7 @@ def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Run:
 
 
 def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
-    """Train, validate, save and draw a little, and measure the time."""
+    """Measure how long training, validating, saving and drawing take."""
     step = _measure_steps(run, budget)
     first_batch = budget.timed(lambda: next(iter(run.train_batches.epoch(0))))
     validation, predictions = _measure_validation(run, budget)
@@ -155,7 +155,7 @@ def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
 
 
 def _measure_steps(run: Run, budget: Budget) -> float:
-    """Seconds a step."""
+    """Seconds per step."""
     guard = NonFiniteGuard(run.network.model, sys.maxsize)
     training = replace(run.training, rate_at=lambda epoch, step: 0.0, guard=guard)
     batches = chain.from_iterable(map(run.train_batches.epoch, count()))
@@ -176,7 +176,7 @@ def _measure_steps(run: Run, budget: Budget) -> float:
 
 
 def _affordable(seconds: float, budget: Budget, least: int, most: int) -> int:
-    """How many things of some seconds each may be measured."""
+    """Number of repetitions, of some seconds each, that `SHARE` of the budget allows."""
     return max(least, min(most, int(SHARE * 60 * budget.minutes / max(seconds, 1e-9))))
 
 
@@ -208,7 +208,7 @@ def _measure_validation(run: Run, budget: Budget) -> tuple[float, list[Predictio
 def _measure_saving(
     run: Run, folder: RunFolder, budget: Budget, show: Show, predictions: list[Prediction]
 ) -> tuple[float, float, float]:
-    """Seconds to save a checkpoint, to write logs and pictures of a validation, to save the best weights.
+    """Seconds to save a checkpoint, to write the logs and images of a validation, and to save the best weights.
 
     Everything is written into a temporary folder inside the run folder.
     """
