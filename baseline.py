@@ -85,38 +85,38 @@ def train(setup: Setup, started: float) -> None:
             summary.present(setup, run, saver)
             while not state.is_finished(run.length):
                 epoch = saver.begin_epoch()
-                trained = run.metrics(state.trained)
-                with progress.training_bar(run, saver, trained, clock) as report:
+                train_metrics = run.metrics(state.train_metrics)
+                with progress.training_bar(run, saver, train_metrics, clock) as report:
                     batches = run.remaining_batches(epoch, state.step)
                     try:
-                        train_epoch(run.training, batches, trained, epoch, report, state.step)
+                        train_epoch(run.training, batches, train_metrics, epoch, report, state.step)
                     except NonFinite as fault:
                         raise InputError(replay_command.store_fault(run, setup.folder, epoch, fault)) from None
-                saver.record(trained)
+                saver.record(train_metrics)
 
-                validated = None
+                val_metrics = None
                 predictions = []
                 if run.length.validates(epoch):
-                    validated = run.metrics()
+                    val_metrics = run.metrics()
                     network = run.broadcast_evaluated()
-                    with progress.validation_bar(run, saver, trained) as report:
+                    with progress.validation_bar(run, saver, train_metrics) as report:
                         predictions = validate_epoch(
-                            network, run.val_batches, run.training.criterion, autocast, validated, report
+                            network, run.val_batches, run.training.criterion, autocast, val_metrics, report
                         )
 
                 history = extend_history(
                     state.finished_history(),
-                    trained.all_reduce().summary(),
-                    validated.all_reduce().summary() if validated else None,
+                    train_metrics.all_reduce().summary(),
+                    val_metrics.all_reduce().summary() if val_metrics else None,
                     run.training.rate_at(epoch, run.length.steps_of(epoch) - 1),
                     saver.epoch_seconds(),
                     clock.speed,
                 )
-                is_best = saver.after_epoch(history, validated is not None)
+                is_best = saver.after_epoch(history, val_metrics is not None)
                 summary.show_epoch(setup.folder, setup.dataset, history, predictions)
                 summary.print_epoch(history, is_best, clock)
                 if epoch == 0:
-                    summary.diagnose(run, setup.dataset.labels.names, trained, setup.options.run.pretrained)
+                    summary.diagnose(run, setup.dataset.labels.names, train_metrics, setup.options.run.pretrained)
             saver.stop_if_requested()
     summary.print_end(setup, run, state)
     if not setup.options.run.overfit:

@@ -43,7 +43,7 @@ def epoch_clock(run: Run, epochs_done: int) -> EpochClock:
 
 
 @contextmanager
-def training_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics, clock: EpochClock) -> Iterator[Report]:
+def training_bar(run: Run, saver: CheckpointSaver, train_metrics: EpochMetrics, clock: EpochClock) -> Iterator[Report]:
     """A bar over the training images of an epoch; yields the report function for `train_epoch`."""
     state = saver.state
     began = time.monotonic()
@@ -54,18 +54,18 @@ def training_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics, clock:
     bar, progress = progress_bar(num_train, f"epoch {state.epoch} train", clock.clock, clock.done, share)
     with bar:
         bar.update(num_done)
-        yield make_report(progress, lambda: saver.after_step(trained))
+        yield make_report(progress, lambda: saver.after_step(train_metrics))
     num_images = num_train - num_done
     clock.speed = num_images / (time.monotonic() - began) if num_images > 0 else math.nan
 
 
 @contextmanager
-def validation_bar(run: Run, saver: CheckpointSaver, trained: EpochMetrics) -> Iterator[Report]:
+def validation_bar(run: Run, saver: CheckpointSaver, train_metrics: EpochMetrics) -> Iterator[Report]:
     """A bar over the validation images; yields the report function for `validate_epoch`."""
     num_val = len(run.data.dataset.split("val"))
     bar, progress = progress_bar(num_val, f"epoch {saver.state.epoch} val")
     with bar:
-        yield make_report(progress, lambda: saver.after_validation_batch(trained))
+        yield make_report(progress, lambda: saver.after_validation_batch(train_metrics))
 
 
 def make_report(progress: Report, save: Callable[[], None]) -> Report:

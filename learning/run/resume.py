@@ -60,7 +60,7 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
         history=stored["metrics"],
         best_miou=stored["best_miou"],
         external_weights=stored["external_weights"],
-        trained=stored["trained"],
+        train_metrics=stored["trained"],
         seconds=stored["seconds"],
         overrides=overrides,
         spent=stored.get("spent", 0.0),

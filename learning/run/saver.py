@@ -67,39 +67,39 @@ class CheckpointSaver:
         """Duration of the current epoch so far."""
         return time.monotonic() - self.epoch_began
 
-    def after_step(self, trained: EpochMetrics) -> None:
+    def after_step(self, train_metrics: EpochMetrics) -> None:
         """Count a step; save if a save is due, and stop if a signal has arrived.
 
         Args:
-            trained: metrics of the current epoch.
+            train_metrics: metrics of the current epoch.
 
         Raises:
             Stopped: everything is saved.
         """
         self.state.step += 1
-        self._save_or_stop(trained)
+        self._save_or_stop(train_metrics)
 
-    def after_validation_batch(self, trained: EpochMetrics) -> None:
+    def after_validation_batch(self, train_metrics: EpochMetrics) -> None:
         """As `after_step`, without counting a step; an interrupted validation is repeated as a whole.
 
         Several processes stop after the validation only: their numbers of batches differ, so they cannot agree in between.
         """
         if distributed.world_size() == 1:
-            self._save_or_stop(trained)
+            self._save_or_stop(train_metrics)
 
-    def _save_or_stop(self, trained: EpochMetrics) -> None:
+    def _save_or_stop(self, train_metrics: EpochMetrics) -> None:
         is_due = distributed.is_main() and time.monotonic() - self.saved > self.save_seconds
         request = distributed.all_reduce_max(max(self.signals.number, SAVE if is_due else 0))
         if request:
             self.run.training.guard.check_pending()
-            self.record(trained)
+            self.record(train_metrics)
             self.save()
         if request > SAVE:
             raise Stopped(request)
 
-    def record(self, trained: EpochMetrics) -> None:
+    def record(self, train_metrics: EpochMetrics) -> None:
         """Record the metrics, not yet summed over the processes, and the duration of the current epoch."""
-        self.state.trained = trained.state_dict()
+        self.state.train_metrics = train_metrics.state_dict()
         self.state.seconds = self.epoch_seconds()
 
     def after_epoch(self, history: History, validated: bool) -> bool:

@@ -26,7 +26,7 @@ class RunState:
         history: one value per finished epoch; see `helpers.history.extend_history`.
         best_miou: of the finished epochs; None before the first.
         external_weights: "none", or the hash of the file that the run started from.
-        trained: metrics of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.
+        train_metrics: metrics of the current epoch, as `EpochMetrics.state_dict` returns them; None at its start.
         seconds: duration of the current epoch so far.
         overrides: the options that --override changed, and when.
         spent: seconds that the commands of this run had taken at its last save.
@@ -37,7 +37,7 @@ class RunState:
     history: History = field(default_factory=dict)
     best_miou: float | None = None
     external_weights: str = "none"
-    trained: MetricsState | None = None
+    train_metrics: MetricsState | None = None
     seconds: float = 0.0
     overrides: list[Override] = field(default_factory=list)
     spent: float = 0.0
@@ -59,7 +59,7 @@ class RunState:
         if self.step >= length.steps_per_epoch:
             self.epoch += 1
             self.step = 0
-            self.trained = None
+            self.train_metrics = None
             self.seconds = 0.0
 
 
@@ -75,7 +75,7 @@ def to_checkpoint(run: Run, state: RunState) -> State:
         "scaler_state_dict": run.compute.precision.scaler.state_dict(),
         "average": average and average.state_dict(),
         "step": state.step,
-        "trained": state.trained,
+        "trained": state.train_metrics,
         "seconds": state.seconds,
         "spent": state.spent,
         "external_weights": state.external_weights,

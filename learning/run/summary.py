@@ -269,12 +269,12 @@ def print_end(setup: Setup, run: Run, state: RunState) -> None:
     print(f"{score} (single scale): {state.best_miou:.4f}. Look at {setup.folder.path / 'learning_curve.png'}")
 
 
-def diagnose(run: Run, names: Sequence[str], trained: EpochMetrics, pretrained: str | None) -> None:
+def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, pretrained: str | None) -> None:
     """After the first epoch: print one paragraph about what looks wrong in the training.
 
     Args:
         names: of the classes.
-        trained: metrics of the epoch.
+        train_metrics: metrics of the epoch.
     """
     if pretrained and not os.path.exists(pretrained):
         return  # the initial weights, which the diagnostics need, are gone
@@ -289,9 +289,9 @@ def diagnose(run: Run, names: Sequence[str], trained: EpochMetrics, pretrained: 
             EpochRecord(
                 initial=initial.state_dict(),
                 images=images[:num_images],
-                confusion=trained.confusion,
+                confusion=train_metrics.confusion,
                 class_names=names,
-                losses=trained.term_losses(),
+                losses=train_metrics.term_losses(),
                 criterion=run.training.criterion,
                 only_step=run.length.steps_of(0) == 1,
             ),
