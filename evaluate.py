@@ -22,7 +22,7 @@ from helpers.scoring.counting import count_all
 from learning.data.datasets import DATASETS, open_dataset_from_options
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.splits import recording, sees_val
-from learning.data.predictions import find_predictions, labelled_samples, read_run_options
+from learning.data.predictions import find_predictions, labeled_samples, read_run_options
 
 SPLITS = {"results_test": "test", "results_train": "train"}  # of the results folder's name; any other name means val
 RULE = "-" * 32
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stored = read_run_options(request.dataset, request.dataset_path, results.parent)
     dataset = open_dataset_from_options(stored, results.parent / "options.json")
     split = SPLITS.get(results.name, "val")
-    samples = labelled_samples(dataset, split)
+    samples = labeled_samples(dataset, split)
     predictions = find_predictions(results, samples)
     check_request(request, samples)
     if split == "val" and sees_val(stored):

@@ -1,8 +1,8 @@
 """The rules for overwriting, which all programs share.
 
-A program claims its output before it computes anything, and refuses what others made. It writes beside the output, under a
-temporary name of its own process, and renames when it is done: at any moment the old or the new output lies complete on the disk.
-The next process that writes into the same folder clears what a killed one left behind.
+A program checks ("claims") its output before it computes anything, and refuses to replace what others made. It writes under a
+temporary name beside the output, and renames when it is done, so that the old or the new output is always complete on the disk.
+The next process that writes into the same folder removes what a killed one has left behind.
 """
 
 import json
@@ -95,7 +95,11 @@ def claim_file(path: Path, option: str, mark: Signature | None, force: bool, in_
 
 
 def claim_files(folder: Path, files: Mapping[str, Path], option: str, record: Record, force: bool) -> None:
-    """Refuse files that exist without being in the folder's record; those they are made from are never replaced."""
+    """Refuse files that exist without being in the folder's record, and files that are their own inputs.
+
+    Args:
+        files: name -> input file that it is made from.
+    """
     refuse_unwritable(folder, option, is_folder=True)
     ours = record.files(folder) or frozenset()
     sources = {path.resolve() for path in files.values()}
@@ -151,10 +155,7 @@ def _advice(option: str, force: bool | None) -> str:
 
 @contextmanager
 def temporary(target: Path) -> Generator[Path, None, None]:
-    """A free name beside `target`, with its suffix, for a file or folder; it is removed in the end unless it was renamed.
-
-    All that is replaced passes through here: this is the place for a lock between processes.
-    """
+    """A free name beside `target`, with its suffix, for a file or folder, which is removed at the end unless it was renamed."""
     _clear_leftovers(target.absolute().parent)
     path = _temporary_name(target)
     try:
@@ -233,7 +234,7 @@ def set_aside(path: Path) -> Path:
     return path.rename(next(name for name in names if not name.exists()))
 
 
-@cache  # once a folder and process: thousands of files may be written into one
+@cache  # once per folder: thousands of files may be written into one
 def _clear_leftovers(folder: Path) -> None:
     """Remove temporary files and folders of processes that no longer run."""
     if os.name != "posix" or not folder.is_dir():  # elsewhere no harmless signal asks whether a process runs

@@ -156,11 +156,6 @@ def load_validated(path: str | Path) -> State:
     return state | {"model_state_dict": (state.get("average") or state)["model_state_dict"]}
 
 
-def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """The model itself, without the wrapper that distributes it over GPUs; its weights carry no `module.`."""
-    return model.module if isinstance(model, torch.nn.DataParallel) else model
-
-
 def load_weights(model: torch.nn.Module, state: State, path: str | Path, architecture: Mapping[str, object]) -> None:
     """Load all weights of a checkpoint.
 

@@ -16,7 +16,7 @@ from helpers.run_folder import RunFolder
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all
 from learning.data.datasets.base import Dataset
-from learning.data.predictions import find_predictions, labelled_samples
+from learning.data.predictions import find_predictions, labeled_samples
 
 
 class Counts(NamedTuple):
@@ -70,7 +70,7 @@ def read_counts(run: RunFolder, split: str, find_dataset: Callable[[Path], Datas
     if not results.is_dir():
         return _stored_counts(run, split)
     dataset = find_dataset(run.path)
-    samples = labelled_samples(dataset, split)
+    samples = labeled_samples(dataset, split)
     predictions = find_predictions(results, samples)
     confusions, _ = count_all(samples, predictions, dataset, with_instances=False)
     names = tuple(sample.name for sample in samples)

@@ -1,8 +1,8 @@
-"""Decoded pixels of a split in one memory-mapped file, since decoding an image takes longer than everything else done to it.
+"""Decoded pixels of a split in one memory-mapped file, since decoding takes longer than the rest of loading an image.
 
 A file holds the images and labels of one split of one data set. It is written once, in parallel, under a lock and a temporary
 name, and is valid while its sources keep the sizes and time stamps they had then. Worker processes, ranks and later runs share
-its pages; no process holds a copy. A GPU can hold the same bytes as a whole.
+its pages; no process holds a copy. A GPU can hold all of these bytes.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SUFFIX = ".pixels"
 DEVICE_SHARE = 0.25  # of the free memory of a GPU that "auto" uses at most
 SPARE = 1.02  # a file is written only where this many times its size is free
 
-Put = Callable[[int, np.ndarray], None]  # stores uint8 pixels from a byte on
+Put = Callable[[int, np.ndarray], None]  # (first byte, uint8 pixels): stores the pixels
 
 
 class CacheError(InputError):
@@ -109,12 +109,12 @@ def open_on_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.nda
     """The decoded pixels of a split from a file in `folder`, which is written first unless there is a valid one.
 
     Args:
-        folder: is made when missing.
-        split: all of its samples have labels.
+        folder: is made if it is missing.
+        split: with labels for all samples.
         sizes: int (N, 2), height and width of each image.
 
     Raises:
-        InputError: a source cannot be read or changed its size.
+        InputError: a source cannot be read or has changed its size.
         CacheError: the folder cannot be written or its disk is full.
     """
     about = make_header(dataset, split, sizes)
@@ -138,14 +138,14 @@ def open_on_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.nda
 
 
 def is_cached(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarray) -> bool:
-    """Whether `open_disk` with the same arguments finds a valid file."""
+    """Whether `open_on_disk` with the same arguments finds a valid file."""
     about = make_header(dataset, split, sizes)
     header = _encode(about)
     return _is_valid(_path(folder, about), header, Layout.of(sizes, len(header)))
 
 
 def open_in_memory(dataset: Dataset, split: str, sizes: np.ndarray) -> BufferPixels:
-    """The pixels of a split decoded into memory; arguments and errors as for `open_disk`."""
+    """The pixels of a split decoded into memory; arguments and errors as for `open_on_disk`."""
     layout = Layout.of(sizes)
     buffer = np.empty(layout.num_bytes, np.uint8)
 
@@ -177,7 +177,7 @@ def source_state(path: str | Path) -> list[str | int]:
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of a cache file; None for other files, also those of other versions."""
+    """The header of a cache file; None for other files, including cache files of other versions."""
     with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
         if file.read(8) == MAGIC:
             return json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -227,7 +227,7 @@ def _decode(samples: Sequence[Sample], decode: np.ndarray, layout: Layout, put: 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         return files.image(index).permute(1, 2, 0).contiguous().numpy(), files.label(index).numpy()
 
-    # At most a few samples a thread are in memory.
+    # At most a few samples per thread are in memory.
     decoded = map_ahead(read, range(len(samples)), cost=lambda _: 1, budget=4 * NUM_THREADS)
     for index, (image, label) in enumerate(show_progress(decoded, len(samples), title)):
         if not image.shape[:2] == label.shape == layout.sizes[index]:

@@ -11,10 +11,10 @@ from learning.data.datasets.base import DatasetSpec
 
 
 def enet(pixels: np.ndarray, c: float = 1.02) -> np.ndarray:
-    """1 / ln(c + p) with p the class's share of the labelled pixels (ENet, arXiv 1606.02147); at most 1 / ln(c).
+    """1 / ln(c + p) with p the class's share of the labeled pixels (ENet, arXiv 1606.02147); at most 1 / ln(c).
 
     Args:
-        pixels: int64 (N, C), labelled pixels of each class in each image.
+        pixels: int64 (N, C), labeled pixels of each class in each image.
 
     Returns:
         float64 (C,)
@@ -24,12 +24,12 @@ def enet(pixels: np.ndarray, c: float = 1.02) -> np.ndarray:
 
 
 def median_frequency(pixels: np.ndarray) -> np.ndarray:
-    """median(f) / f_c with f_c = pixels of c / labelled pixels of the images that contain c (arXiv 1411.4734, 1511.00561).
+    """median(f) / f_c with f_c = pixels of c / labeled pixels of the images that contain c (arXiv 1411.4734, 1511.00561).
 
     The median is over the classes that occur. The others have the weight 1, that of the median.
 
     Args:
-        pixels: int64 (N, C), labelled pixels of each class in each image.
+        pixels: int64 (N, C), labeled pixels of each class in each image.
 
     Returns:
         float64 (C,)
@@ -66,7 +66,7 @@ def resolve_option(text: str) -> str:
 
 
 def check_for_dataset(text: str, spec: DatasetSpec, num_classes: int) -> None:
-    """Raise `InputError` if weights that `written_out` returned are for other classes than those of the data set."""
+    """Raise `InputError` if weights that `resolve_option` returned are for other classes than those of the data set."""
     if text == "ocnet" and spec.CLASS_WEIGHTS is None:
         raise InputError(
             "--class_weights ocnet: these are the numbers of Cityscapes' 19 classes; use enet, median or a file"
@@ -79,11 +79,11 @@ def check_for_dataset(text: str, spec: DatasetSpec, num_classes: int) -> None:
 
 
 def compute(text: str, spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray | None:
-    """Class weights, float64 (C,), from what `written_out` returned; None for "none".
+    """Class weights, float64 (C,), from what `resolve_option` returned; None for "none".
 
     Args:
         spec: "ocnet" means its `CLASS_WEIGHTS`.
-        pixels: int64 (N, C), labelled pixels of each class in each training image.
+        pixels: int64 (N, C), labeled pixels of each class in each training image.
     """
     if text == "none":
         return None

@@ -1,4 +1,4 @@
-"""Batches of Views: cut by worker processes, or on the GPU where the pixels are there; colors change on the training device."""
+"""Batches of views: cropped by worker processes, or on the GPU if the pixels are there; then colors change on the device."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from learning.data.pixels import Pixels
 from learning.data.views import EvalItems, EvalViews, Key, TrainItems, TrainViews
 from learning.rng import draw_order
 
-GRACE = 0.5  # seconds that `stop_workers` lets a worker go on with its batch
+GRACE = 0.5  # seconds in which a worker may finish its batch before `stop_workers` kills it
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class LoaderConfig:
 
     @property
     def pinned(self) -> bool:
-        """Whether batches lie in page-locked memory, from where they are copied while the GPU computes."""
+        """Whether batches are in page-locked memory, so that they are copied while the GPU computes."""
         return self.pin_memory and self.device.type == "cuda"
 
     def loader(self, views: TrainViews | EvalViews, keys: Iterable[list[Key]] | Iterable[list[int]]) -> DataLoader:
@@ -93,7 +93,7 @@ class _Batches(Generic[T]):
     def __init__(self, config: LoaderConfig, loader: DataLoader) -> None:
         self.config = config
         self.loader = loader
-        # Where nobody calls `close`: when this object is collected, and at exit before multiprocessing waits for its children.
+        # Without a call of `close`: when this object is collected, and at exit before multiprocessing waits for its children.
         Finalize(self, stop_workers, args=(loader,), exitpriority=0)
 
     def close(self) -> None:
@@ -104,22 +104,22 @@ class _Batches(Generic[T]):
         """The items of the loader; an error that a worker returned is raised here, so that its message stays one line."""
         for items in self.loader:
             if isinstance(items, InputError):
-                # A new one: the worker's own would refer to this frame, and so keep the processes alive.
+                # A new exception: the worker's own would refer to this frame, and so keep the processes alive.
                 raise InputError(str(items))
             yield items
 
 
 class TrainBatches(_Batches[TrainItems]):
-    """Training batches: floor(N / B) an epoch (see `learning.rng.draw_order`), the same for any number of workers.
+    """Training batches: floor(N / B) per epoch (see `learning.rng.draw_order`), the same for any number of workers.
 
-    Of several processes each gets every size-th image of a batch.
+    With several processes, each gets its share of the images of every batch.
 
     Args:
         pixels: with labels.
-        batch_size: images a batch, over all processes, whose number divides it.
+        batch_size: images per batch over all processes; a multiple of their number.
         seed: of the order and the views.
         paste: is applied before the view is drawn; None pastes nothing.
-        counts: int (N, C), labelled pixels of each class in each image, which class-aware crops need.
+        counts: int (N, C), labeled pixels of each class in each image, which class-aware crops need.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class TrainBatches(_Batches[TrainItems]):
         return len(self.draws)
 
     def samples(self, epoch: int, step: int) -> list[Sample]:
-        """The samples of one batch, of all processes."""
+        """The samples of one batch, over all processes."""
         draws = self.draws.order(epoch)[step]
         return [self.pixels.samples[draw % len(self.pixels)] for draw in draws.tolist()]
 
@@ -173,8 +173,7 @@ class EvalBatches(_Batches[EvalItems]):
     Args:
         size: (height, width) of the network input.
         with_labels: whether labels are read.
-        shared: whether each of several processes gets every size-th sample (no sample is repeated to make their shares
-            equal), or all samples.
+        shared: whether several processes share the samples (none is repeated to make the shares equal), or each gets all.
     """
 
     def __init__(
@@ -204,7 +203,7 @@ class EvalBatches(_Batches[EvalItems]):
 
 
 class _EpochDraws:
-    """The keys of the batches of an epoch; of several processes each gets its share of every batch."""
+    """The keys of the batches of an epoch; with several processes, each gets its share of every batch."""
 
     def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
         self.num_samples = num_samples

@@ -81,7 +81,7 @@ class Layout:
 
     @cached_property
     def starts(self) -> list[int]:
-        """First byte of each sample, and at its end the number of bytes of the whole buffer."""
+        """First byte of each sample, followed by the number of bytes of the whole buffer."""
         pixels = np.prod(np.array(self.sizes, np.int64), 1)
         return (self.header + np.cumsum([0, *(4 * pixels)])).tolist()
 
@@ -95,7 +95,7 @@ class BufferPixels:
     """`Pixels` in one flat buffer: a memory-mapped file, or the memory of a device.
 
     Args:
-        path: the file. Another process that this object is sent to maps it again and copies nothing.
+        path: the file. A process that receives this object maps the file again and copies nothing.
         buffer: uint8 (n,) with the same content, instead of a file.
     """
 

@@ -1,4 +1,4 @@
-"""Predictions of an earlier run: the data set they are of, and the file of each image."""
+"""Predictions of an earlier run: their data set, and the file of each image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ def read_run_options(dataset: str | None, dataset_path: str | None, run: Path) -
 
 
 def open_run_dataset(dataset: str | None, dataset_path: str | None, run: Path) -> Dataset:
-    """The data set of `read_stored` with the run's division into splits; minicity in ./minicity where nothing is known."""
+    """The data set of `read_run_options`, divided into splits as in the run; by default minicity in ./minicity."""
     return open_dataset_from_options(read_run_options(dataset, dataset_path, run), run / "options.json")
 
 
-def labelled_samples(dataset: Dataset, split: str) -> tuple[Sample, ...]:
+def labeled_samples(dataset: Dataset, split: str) -> tuple[Sample, ...]:
     """The samples of a split that can be scored.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Samples cut to Views, a batch at a time: what loader processes do."""
+"""What loader processes do: crop and resize samples, a batch at a time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from learning.data.datasets.base import Sample
 from learning.data.pixels import Pixels
 from learning.rng import VIEW, generator
 
-Key = tuple[int, int]  # (epoch, draw): all that a View is drawn from
+Key = tuple[int, int]  # (epoch, draw): with the seed, they decide a view
 
 
 class TrainItems(NamedTuple):
@@ -75,7 +75,7 @@ class TrainViews(Dataset):
         return *view_sample(image, label, view, size, self.mean), view
 
     def _class_counts(self, index: int, label: torch.Tensor) -> np.ndarray:
-        """Pixels of each class in a label; counted anew where objects were pasted, which add and hide classes."""
+        """Pixels of each class in a label; counted again if objects may have been pasted, which add and hide classes."""
         return count_classes(label, len(self.rarity)) if self.paste or self.counts is None else self.counts[index]
 
 
@@ -91,7 +91,7 @@ class EvalViews(Dataset):
     def __getitem__(self, index: list[int]) -> EvalItems | InputError:
         try:
             images = [self.pixels.image(number) for number in index]
-            # A copy: a worker that sends a view sends all of its memory, which may be a whole cache file.
+            # Copies: a worker that sends a tensor sends all of its memory, which may be a whole cache file.
             labels = [self.pixels.label(number).clone() for number in index] if self.with_labels else None
         except InputError as error:
             return error

@@ -64,18 +64,18 @@ class InputBatches:
 
     Args:
         pictures: at least one.
-        seen: network input size of each.
-        batch_size: at most.
-        feed: mean, std, device and number of threads.
+        input_sizes: network input size of each.
+        batch_size: largest number of images in a batch.
+        config: mean, std, device and number of threads.
     """
 
     def __init__(
-        self, pictures: Sequence[InputImage], seen: Sequence[Size], batch_size: int, feed: LoaderConfig
+        self, pictures: Sequence[InputImage], input_sizes: Sequence[Size], batch_size: int, config: LoaderConfig
     ) -> None:
         self.pictures = pictures
-        self.seen = seen
+        self.input_sizes = input_sizes
         self.batch_size = batch_size
-        self.feed = feed
+        self.config = config
 
     def __iter__(self) -> Iterator[InputBatch]:
         """Raises `InputError` with the name of a file that cannot be read."""
@@ -84,7 +84,7 @@ class InputBatches:
             range(len(self.pictures)),
             cost=lambda index: math.prod(self.pictures[index].size),
             budget=_AHEAD_PIXELS,
-            num_threads=max(1, self.feed.workers),
+            num_threads=max(1, self.config.workers),
         )
         for group in self._groups():
             yield self._collate([next(decoded) for _ in group])
@@ -92,8 +92,8 @@ class InputBatches:
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Network input of images of a batch, or of rows of them: uint8 (B, 3, n, w) -> normalized float32 on the device."""
         whole = [whole_view(images.shape[-2:])] * len(images)
-        feed = self.feed
-        return color_and_normalize(feed.to_device(images), None, whole, feed.mean, feed.std)[0]
+        config = self.config
+        return color_and_normalize(config.to_device(images), None, whole, config.mean, config.std)[0]
 
     def _groups(self) -> Iterator[list[int]]:
         """Indices of the images of each batch."""
@@ -102,7 +102,7 @@ class InputBatches:
         for index, picture in enumerate(self.pictures):
             size = math.prod(picture.size)
             is_full = len(group) == self.batch_size or pixels + size > _BATCH_PIXELS
-            if group and (is_full or self.seen[index] != self.seen[group[0]]):
+            if group and (is_full or self.input_sizes[index] != self.input_sizes[group[0]]):
                 yield group
                 group = []
                 pixels = 0
@@ -112,7 +112,7 @@ class InputBatches:
 
     def _read(self, index: int) -> tuple[DecodedImage, torch.Tensor]:
         pixels = read_upright(self.pictures[index].path)
-        image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.seen[index])
+        image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.input_sizes[index])
         return DecodedImage(self.pictures[index], pixels), image.permute(2, 0, 1)
 
     def _collate(self, items: Sequence[tuple[DecodedImage, torch.Tensor]]) -> InputBatch:

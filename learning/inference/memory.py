@@ -1,4 +1,4 @@
-"""Retry inference with smaller batches or windows when memory is exhausted."""
+"""Retries inference with smaller batches or windows when memory is exhausted."""
 
 import math
 import sys
@@ -60,7 +60,7 @@ class MemoryLimits:
             size: (height, width) of the image that did not fit.
 
         Returns:
-            False if the window is as small as allowed.
+            False if the window cannot be made smaller.
         """
         if self.last_images > 1:
             self.max_images = self.last_images // 2

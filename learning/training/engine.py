@@ -29,10 +29,10 @@ Prediction = tuple[Sample, np.ndarray]  # uint8 (H, W), train ids
 
 @dataclass
 class Training:
-    """What every training step is made with.
+    """What every training step needs.
 
     Args:
-        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}; distributed where there are several processes.
+        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}; distributed if there are several processes.
         mix: function of (images, labels, epoch, step) that returns images and labels; see `learning.data.augmentation.mixing`.
         criterion: the loss.
         optimizer: over the model's parameters.
@@ -77,7 +77,7 @@ def train_epoch(
         batches: as `learning.data.loaders.TrainBatches` yields them.
         metrics: receives the loss and the predictions.
         report: function of (number of images, metrics), called after every step.
-        first_step: the step of the epoch that the first of the batches is for.
+        first_step: index within the epoch of the first batch.
 
     Raises:
         learning.training.nonfinite.NonFinite: the loss or the gradient of a step is NaN or infinite; the weights are those

@@ -21,7 +21,7 @@ class EpochMetrics:
 
     Args:
         num_classes: C.
-        device: where the counts are.
+        device: of the counts.
         num_terms: T, the number of terms of the loss.
 
     Attributes:

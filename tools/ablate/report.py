@@ -30,7 +30,7 @@ class Summary:
     Args:
         mious, base_mious: of the variant and the base by seed, 0 .. 1.
         seconds, base_seconds: means over the runs; NaN without runs.
-        mean, half: difference to the base and half of its interval, as `paired_difference`, in points.
+        mean, half: difference to the base and half of its interval, from `paired_difference`, in percentage points.
     """
 
     mious: dict[int, float]
@@ -42,7 +42,7 @@ class Summary:
 
     @property
     def differences(self) -> list[float]:
-        """The difference to the base for each common seed, in points."""
+        """The difference to the base for each common seed, in percentage points."""
         seeds = sorted(self.mious.keys() & self.base_mious.keys())
         return [100 * (self.mious[seed] - self.base_mious[seed]) for seed in seeds]
 

@@ -1,4 +1,4 @@
-"""The results of runs, and the statistics of their differences."""
+"""The results of runs, and statistics of their differences."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def paired_difference(base: Mapping[int, float], other: Mapping[int, float]) -> 
 
 
 def conclusion(mean: float, half: float) -> str:
-    """A difference with half of its interval in words; "" without an interval."""
+    """The conclusion from a difference and half of its interval; "" without an interval."""
     if math.isnan(half):
         return ""
     if abs(mean) <= half:

@@ -14,7 +14,12 @@ from learning.run.setup import setup_run, trains_on_val
 BASE = "base"
 RECORD = Record("tools.ablate", "ablation.json", unsigned=True)  # in the folder of an ablation
 _SET_HERE = ("save_path", "seed", "resume", "predict", "dry_run", "replay", "weights")
-_DECIDES_IMAGES = ("dataset", "dataset_path", "holdout", "train_on")  # the images that are trained on and scored
+_DECIDES_IMAGES = (
+    "dataset",
+    "dataset_path",
+    "holdout",
+    "train_on",
+)  # options that decide which images are trained on and scored
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def parse_variants(arguments: Mapping[str, Sequence[str]]) -> list[Variant]:
 
 
 def parse_options(name: str, argv: Sequence[str]) -> dict[str, object]:
-    """The options of baseline.py for a variant; refuses those that are set for every run, and scores on training images."""
+    """The options of baseline.py for a variant; refuses options that are set for every run, and scoring on training images."""
     try:
         found, typed = command_line.parse(argv)
     except InputError as error:
