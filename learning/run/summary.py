@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from learning import checkpoint, distributed
 from learning.data.augmentation.sampling import describe, needs_padding
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.extra import Extra
+from learning.data.datasets.statistics import DatasetStatistics
 from learning.losses import Criterion
 from learning.run.build import Compute, Run
 from learning.run.build_data import build_augmentation
 from learning.run.progress import EpochClock
-from learning.run.saver import CheckpointSaver
 from learning.run.setup import Setup, trains_on_val
 from learning.run.state import RunState
 from learning.training import diagnostics
@@ -40,20 +40,21 @@ PRECISIONS = {
 }
 
 
-def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
-    """Make the run folder, write options.json, and show what is about to happen: first screen and first batch."""
-    folder = setup.folder
-    state = saver.state
-    if setup.options.run.weights and setup.options.run.override:
-        saver.save()  # before options.json: a kill in between may not leave the two inconsistent
+def present(folder: RunFolder, run: Run, state: RunState, screen: str, typed: Collection[str]) -> None:
+    """Make the run folder, write options.json, and show what is about to happen: first screen and first batch.
+
+    Args:
+        screen: what `first_screen` returned.
+        typed: names of the options that were typed.
+    """
     if not distributed.is_main():
         return
     folder.create()
-    write_options(folder, setup, run, state)
+    write_options(folder, run, state, typed)
     write_logs(folder.path, state.history)  # a kill may have come between the checkpoint and these
     if state.history:
         plots.learning_curve(state.history, folder.path / "learning_curve.png")
-    print(first_screen(setup, run), flush=True)
+    print(screen, flush=True)
     if state.epoch or state.step:
         print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
     images, labels = run.training.mix(*next(iter(run.train_batches.epoch(state.epoch))), state.epoch, 0)
@@ -62,7 +63,7 @@ def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
         labels.cpu().numpy(),
         run.data.loader.mean,
         run.data.loader.std,
-        setup.dataset.labels.palette,
+        run.data.dataset.labels.palette,
         folder.images / "train_batch.png",
     )
 
@@ -80,7 +81,7 @@ def first_screen(setup: Setup, run: Run) -> str:
     return "\n".join(
         [
             f"device    {device_line(run)}",
-            f"data      {data_line(setup, names)}",
+            f"data      {data_line(dataset, setup.statistics)}",
             *(
                 ["          trained on the val images, too: their score says nothing"]
                 if trains_on_val(options.data)
@@ -121,11 +122,10 @@ def device_line(run: Run) -> str:
     return f"{device} ({detail})"
 
 
-def data_line(setup: Setup, names: Sequence[str]) -> str:
+def data_line(dataset: Dataset, statistics: Mapping[str, DatasetStatistics]) -> str:
     """Numbers of images, and the classes that are absent."""
-    dataset = setup.dataset
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
-    absent = {split: found.absent(names) for split, found in setup.statistics.items()}
+    absent = {split: found.absent(dataset.labels.names) for split, found in statistics.items()}
     missing = "; ".join(f"no {', '.join(classes)} in {split}" for split, classes in absent.items() if classes)
     return f"{dataset.name} in {dataset.root}: {counts}; {missing or 'every class in train and val'}"
 
@@ -204,7 +204,7 @@ def compute_line(options: ComputeOptions, compute: Compute, deterministic: bool)
     return ", ".join([*parts, "deterministic" if deterministic else "not deterministic on a GPU"])
 
 
-def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) -> None:
+def write_options(folder: RunFolder, run: Run, state: RunState, typed: Collection[str]) -> None:
     """Write options.json: every option, which of them were typed, and what else it takes to understand the run."""
     versions = {
         "python": sys.version.split()[0],
@@ -214,10 +214,10 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
     }
     typed_before = run_folder.read_options_file(folder.options).get("typed", [])
     circumstances = {
-        "typed": sorted({*typed_before, *setup.typed}),
+        "typed": sorted({*typed_before, *typed}),
         "external weights": state.external_weights,
         "data fingerprint": run.fingerprint,
-        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in setup.dataset.extra],
+        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in run.data.dataset.extra],
         "commit": run_folder.source_commit(),
         "versions": versions,
         "device": str(run.compute.device),
@@ -252,11 +252,10 @@ def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
         print(epoch_line(history, is_best, time_left), flush=True)
 
 
-def print_end(setup: Setup, run: Run, state: RunState) -> None:
+def print_end(folder: RunFolder, run: Run, state: RunState, minutes: float | None) -> None:
     """Print how the run has ended: its best score, and how well it kept to --time_budget."""
     if not distributed.is_main():
         return
-    minutes = setup.options.training.time_budget
     if minutes:
         late = state.spent - 60 * minutes
         print(
@@ -264,7 +263,7 @@ def print_end(setup: Setup, run: Run, state: RunState) -> None:
             f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
         )
     score = "mIoU on validation images that were trained on" if run.keeps_last else "best validation mIoU"
-    print(f"{score} (single scale): {state.best_miou:.4f}. Look at {setup.folder.path / 'learning_curve.png'}")
+    print(f"{score} (single scale): {state.best_miou:.4f}. Look at {folder.path / 'learning_curve.png'}")
 
 
 def diagnose(run: Run, names: Sequence[str], trained: EpochMetrics, pretrained: str | None) -> None:
