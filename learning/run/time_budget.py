@@ -10,16 +10,15 @@ import bisect
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
-from pathlib import Path
 
 from helpers.errors import InputError
 from helpers.history import History, extend_history
+from helpers.output import temporary
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.datasets.base import Dataset
@@ -209,8 +208,8 @@ def _measure_saving(
     """
     figures = dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)
     history = extend_history({}, figures, figures, 0.01, 1.0, 1.0)
-    with tempfile.TemporaryDirectory(dir=folder.path, prefix=".time_budget_") as name:
-        place = RunFolder(Path(name))
+    with temporary(folder.path / "time_budget") as path:
+        place = RunFolder(path)
         place.create()
         state = to_checkpoint(run, RunState())
         weights = {"model_state_dict": run.evaluated.state_dict(), "options": run.options}
