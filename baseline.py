@@ -74,15 +74,21 @@ def train(setup: Setup, started: float) -> None:
     from learning.training.engine import train_epoch, validate_epoch
     from learning.training.nonfinite import NonFinite
 
+    options = setup.options
+    folder = setup.folder
     run = build_run(setup)
     with closing(run):
-        state = resume.restore(run, setup.folder, setup.options.run)
-        run = time_budget.apply(run, setup, started)
+        state = resume.restore(run, folder, options.run)
+        budget = time_budget.Budget.of(options.training, options.run, options.data, started)
+        if budget:
+            run = time_budget.fix_steps(run, folder, budget)
         clock = progress.epoch_clock(run, state.epoch)
         autocast = run.compute.precision.autocast
         with StopSignals() as signals:
-            saver = CheckpointSaver(run, setup.folder, state, signals, started, setup.options.run.save_minutes)
-            summary.present(setup, run, saver)
+            saver = CheckpointSaver(run, folder, state, signals, started, options.run.save_minutes)
+            if options.run.weights and options.run.override:
+                saver.save()  # before options.json, so that a kill in between does not leave them inconsistent
+            summary.present(folder, run, state, summary.first_screen(setup, run), setup.typed)
             while not state.is_finished(run.length):
                 epoch = saver.begin_epoch()
                 train_metrics = run.metrics(state.train_metrics)
@@ -91,7 +97,7 @@ def train(setup: Setup, started: float) -> None:
                     try:
                         train_epoch(run.training, batches, train_metrics, epoch, report, state.step)
                     except NonFinite as fault:
-                        raise InputError(replay_command.store_fault(run, setup.folder, epoch, fault)) from None
+                        raise InputError(replay_command.store_fault(run, folder, epoch, fault)) from None
                 saver.record(train_metrics)
 
                 val_metrics = None
@@ -113,14 +119,14 @@ def train(setup: Setup, started: float) -> None:
                     clock.speed,
                 )
                 is_best = saver.after_epoch(history, val_metrics is not None)
-                summary.show_epoch(setup.folder, setup.dataset, history, predictions)
+                summary.show_epoch(folder, setup.dataset, history, predictions)
                 summary.print_epoch(history, is_best, clock)
                 if epoch == 0:
-                    summary.diagnose(run, setup.dataset.labels.names, train_metrics, setup.options.run.pretrained)
+                    summary.diagnose(run, setup.dataset.labels.names, train_metrics, options.run.pretrained)
             saver.stop_if_requested()
-    summary.print_end(setup, run, state)
-    if not setup.options.run.overfit:
-        predict_command.predict_best(setup, run)
+    summary.print_end(folder, run, state, options.training.time_budget)
+    if not options.run.overfit:
+        predict_command.predict_best(run, options.prediction, folder)
 
 
 def remedy_for(error: RuntimeError | MemoryError, is_compiled: bool) -> str:

@@ -298,6 +298,11 @@ class Options:
         """The options as options.json and checkpoints hold them: flat, with lists for tuples."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.values().items()}
 
+    def check_values(self) -> None:
+        """Refuse values that are out of range or empty, each option alone; raises `InputError`."""
+        for name, value in self.values().items():
+            OPTIONS[name].check(value)
+
     def replaced(self, **changes: Value) -> Options:
         """A copy in which some options, named as on the command line, have other values."""
         groups = {}

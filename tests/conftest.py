@@ -14,7 +14,6 @@ SITE = str(Path(__file__).parent / "support" / "site")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SITE, os.environ.get("PYTHONPATH"))))
 sys.path.insert(0, SITE)
 sys.modules.pop("sitecustomize", None)
-import sitecustomize  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import evaluate
+from helpers import threads
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
 from helpers.labels import CITYSCAPES
@@ -377,10 +378,11 @@ def test_ctrl_c_while_counting_ends_with_130(city, capsys, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_bar_is_for_terminals(capsys, monkeypatch, terminal):
+    tqdm = pytest.importorskip("tqdm")
     bars = []
-    monkeypatch.setattr(counting, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
+    monkeypatch.setattr(tqdm, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert list(counting.with_bar(iter("ab"), 2, "counting")) == ["a", "b"]
+    assert list(threads.show_progress(iter("ab"), 2, "counting")) == ["a", "b"]
     assert bars == ([2] if terminal else [])
 
 

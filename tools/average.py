@@ -16,7 +16,9 @@ from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
 from helpers.run_folder import RunFolder
 from learning.data.datasets import splits
+from learning.data.datasets.statistics import dataset_statistics
 from learning.run import command_line
+from learning.run.setup import Setup
 from tools import runs
 
 PROGRAM = "tools.average"
@@ -43,11 +45,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs.claim_run_folder(run.path, PROGRAM, asked.force)
     stored = run_options(sources, asked)
 
+    from learning.run.build import Run, build_run
     from tools import average_weights
 
-    model, num_batches = average_weights.average(sources, stored, asked.batches)
+    def build() -> Run:
+        data = runs.open_training_data(sources[0])
+        statistics = {split: dataset_statistics(data, split) for split in ("train", "val")}
+        return build_run(Setup(stored, frozenset(), data, statistics, run))
+
+    batch_size = stored.training.batch_size
+    model, num_batches = average_weights.average(sources, build, batch_size, asked.batches)
     print_differences(sources)
-    average_weights.write_run(run, model, sources, stored, num_batches, PROGRAM)
+    average_weights.write_run(run, model, sources, stored.stored(), num_batches, PROGRAM)
 
 
 def parse(argv: Sequence[str] | None) -> Options:

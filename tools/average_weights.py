@@ -1,10 +1,9 @@
 """Several networks of one architecture become one: the mean of their weights, and running statistics that fit it."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
-from pathlib import Path
 from typing import Protocol, TypeGuard
 
 import torch
@@ -12,31 +11,29 @@ import torch
 from helpers import run_folder
 from helpers.progress import progress_bar
 from learning import checkpoint
-from learning.data.datasets.base import Dataset
-from learning.data.datasets.statistics import dataset_statistics
 from learning.data.loaders import TrainBatches
 from learning.inference.predictor import Predictor
-from learning.run.build import Run, build_run
-from learning.run.setup import Setup
-from options import Options
+from learning.run.build import Run
 from tools import predictors, runs
 
 
-def average(sources: Sequence[runs.Source], stored: Options, max_batches: int) -> tuple[torch.nn.Module, int]:
+def average(
+    sources: Sequence[runs.Source], build: Callable[[], Run], batch_size: int, max_batches: int
+) -> tuple[torch.nn.Module, int]:
     """The averaged network, on the CPU, and the number of batches that gave its running statistics.
 
     Args:
-        stored: options of the new run.
+        build: builds a training run of the first source, whose batches give the statistics.
+        batch_size: of its micro-batches.
         max_batches: batches for the statistics; 0 keeps the means of the old ones.
     """
     model = Predictor(sources[0].weights, "cpu").model
     model.load_state_dict(mean_weights(Predictor(source.weights, "cpu").model.state_dict() for source in sources))
     if not max_batches or not running_norms(model):
         return model, 0
-    run = training_run(stored, runs.open_training_data(sources[0]))
+    run = build()
     network = run.network.model
     network.load_state_dict(model.state_dict())
-    batch_size = stored.training.batch_size
     bar, _ = progress_bar(max_batches * batch_size, "statistics")
 
     def batches() -> Iterator[torch.Tensor]:
@@ -48,12 +45,6 @@ def average(sources: Sequence[runs.Source], stored: Options, max_batches: int) -
         num_batches = reestimate_statistics(network, batches(), run.compute.precision.autocast)
     model.load_state_dict(network.state_dict())
     return model, num_batches
-
-
-def training_run(stored: Options, data: Dataset) -> Run:
-    """Build the network and training batches of a run with these options."""
-    statistics = {split: dataset_statistics(data, split) for split in ("train", "val")}
-    return build_run(Setup(stored, frozenset(), data, statistics, run_folder.RunFolder(Path(stored.run.save_path))))
 
 
 def training_images(train_batches: TrainBatches, num_batches: int, batch_size: int) -> Iterator[torch.Tensor]:
@@ -68,7 +59,7 @@ def write_run(
     run: run_folder.RunFolder,
     model: torch.nn.Module,
     sources: Sequence[runs.Source],
-    stored: Options,
+    stored: Mapping[str, object],
     num_batches: int,
     program: str,
 ) -> None:
@@ -76,7 +67,7 @@ def write_run(
     made_of = [predictors.describe(source) for source in sources]
     external = sorted({source.about.get("external weights", "unknown") for source in sources} - {"none"})
     extra = [entry for source in sources for entry in source.about.get("extra data", [])]
-    statistics = f"of {num_batches} batches of {stored.training.batch_size}" if num_batches else "as they were"
+    statistics = f"of {num_batches} batches of {stored['batch_size']}" if num_batches else "as they were"
     about = {
         "made by": program,
         "average of": made_of,
@@ -86,9 +77,9 @@ def write_run(
         "commit": run_folder.source_commit(),
     }
     run.create()
-    state = {"model_state_dict": model.state_dict(), "options": stored.stored(), "average of": made_of}
+    state = {"model_state_dict": model.state_dict(), "options": stored, "average of": made_of}
     checkpoint.save(state, run.best)
-    run_folder.write_options(run.options, stored.stored(), about)
+    run_folder.write_options(run.options, stored, about)
     print(f"{run.best}: the mean of {len(sources)} checkpoints, statistics {statistics}")
     print(f"predict with it: python baseline.py --save_path {shlex.quote(str(run.path))} --predict")
 

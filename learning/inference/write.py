@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +10,7 @@ import numpy as np
 
 from helpers.images import colorize, overlay, read_image, write_png
 from helpers.labels import LabelTable
+from helpers.output import writing
 from helpers.threads import map_ahead
 from learning.data.datasets.base import Sample
 from learning.inference.inputs import result_files
@@ -71,9 +71,8 @@ def write_input_predictions(
 
 
 def _write_atomically(path: Path, pixels: np.ndarray, compress_level: int) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_png(temporary, pixels, compress_level)
-    os.replace(temporary, path)
+    with writing(path) as fresh:
+        write_png(fresh, pixels, compress_level)
 
 
 def _write_in_threads(

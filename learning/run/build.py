@@ -189,15 +189,10 @@ def over_gpus(model: torch.nn.Module, compute: Compute) -> torch.nn.Module:
 def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
     """What --predict needs: the device, the images as files, and the network with its initial weights."""
     options = setup.options
-    compute = build_compute(options.compute, seed_of(setup), bool(options.run.deterministic))
+    assert options.run.seed is not None, "filled in by fill_defaults"
+    compute = build_compute(options.compute, options.run.seed, bool(options.run.deterministic))
     data = build_data(setup.dataset, options.data, options.training.batch_size, compute.device)
     return compute, data, build_network(options.model, options.compute, compute, len(setup.dataset.labels.classes))
-
-
-def seed_of(setup: Setup) -> int:
-    """The seed, typed or drawn by `fill_defaults`."""
-    assert setup.options.run.seed is not None
-    return setup.options.run.seed
 
 
 def build_run(setup: Setup) -> Run:

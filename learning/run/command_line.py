@@ -40,7 +40,9 @@ def parse(
     _check_length(typed, kept)
     if "steps" in typed:
         found = found.replaced(time_budget=None)  # which had set another number of steps
-    check_values(found)
+    found.check_values()
+    check_device(found.compute.device)
+    rules.check_loss(found.loss.loss)
     # With --predict, --weights and --resume the other options are known only together with the run's own.
     run = found.run
     if stored is not None or not (run.predict or run.weights or run.resume):
@@ -67,14 +69,10 @@ def _check_length(typed: Mapping[str, Value], kept: Mapping[str, Value]) -> None
         raise InputError("--time_budget is for the start of a run, and this one has begun: change --steps or --epochs")
 
 
-def check_values(found: Options) -> None:
-    """Refuse values that are out of range, empty or unknown, each option alone."""
-    for name, value in found.values().items():
-        OPTIONS[name].check(value)
-    device = found.compute.device
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise InputError(f"--device {device}: expected auto, cpu, cuda, cuda:N or mps")
-    rules.check_loss(found.loss.loss)
+def check_device(name: str) -> None:
+    """Refuse a --device that does not name a device; raises `InputError`."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
 
 
 def differences(

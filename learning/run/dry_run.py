@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from helpers.progress import duration
+from helpers.run_folder import RunFolder
 from helpers.scoring import scores
 from learning import checkpoint
 from learning.inference.predict import MST_SCALES, InferenceSettings, predict_images
@@ -30,10 +31,11 @@ def dry_run(setup: Setup) -> None:
     """Do every part of a run once, and print the duration of each part and of the whole run."""
     with closing(build_run(setup)) as run:
         print(summary.first_screen(setup, run))
-        _measure_and_print(run, setup)
+        command = setup.options.run
+        _measure_and_print(run, setup.folder, command.save_minutes, setup.options.prediction.mst)
 
 
-def _measure_and_print(run: Run, setup: Setup) -> None:
+def _measure_and_print(run: Run, folder: RunFolder, save_minutes: float, mst: bool) -> None:
     step = _time_training(run)
     autocast = run.compute.precision.autocast
     batch = next(iter(run.val_batches))
@@ -55,15 +57,15 @@ def _measure_and_print(run: Run, setup: Setup) -> None:
     ((_, prediction),), multi_scale = _timed(
         "prediction of 1 image, --mst", lambda: list(predict_images(parallel, [batch], all_scales))
     )
-    saving = _time_saving(run, setup.folder.checkpoint.name)
+    saving = _time_saving(run, folder.checkpoint.name)
     truth = labels[0].cpu().numpy()
     _timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))
 
-    num_val = len(setup.dataset.split("val"))
-    pace = Pace(step, 0.0, num_val * validation + 2 * saving, saving, 60 * setup.options.run.save_minutes)
+    num_val = len(run.data.dataset.split("val"))
+    pace = Pace(step, 0.0, num_val * validation + 2 * saving, saving, 60 * save_minutes)
     steps_per_epoch = run.length.steps_per_epoch
     epoch = pace.seconds(RunLength(steps_per_epoch, steps_per_epoch))
-    total = pace.seconds(run.length) + num_val * (multi_scale if setup.options.prediction.mst else single)
+    total = pace.seconds(run.length) + num_val * (multi_scale if mst else single)
     print(
         f"peak memory {peak_memory(run.compute.device)}; an epoch with its validation about {duration(epoch)}, "
         f"the whole run about {duration(total)} and the time to read the data. Nothing was kept."

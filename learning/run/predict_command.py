@@ -114,13 +114,12 @@ def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tupl
     return open_file
 
 
-def predict_best(setup: Setup, run: Run) -> None:
+def predict_best(run: Run, options: PredictionOptions, folder: RunFolder) -> None:
     """After training: predict the validation images with the best weights of the run."""
     if not distributed.is_main():
         return
-    folder = setup.folder
     checkpoint.load_weights(run.network.model, checkpoint.load(folder.best), folder.best, {})
-    predict_split("val", setup.options.prediction, run.compute, run.data, run.network, folder)
+    predict_split("val", options, run.compute, run.data, run.network, folder)
     print(f"score them with: python evaluate.py --results {shlex.quote(str(folder.results('val')))}")
 
 

@@ -12,6 +12,7 @@ from options import (
     OPTIONS,
     OUTPUT_STRIDES,
     AugmentationOptions,
+    DataOptions,
     LossOptions,
     ModelOptions,
     Options,
@@ -22,33 +23,29 @@ from options import (
 
 
 def check_combinations(options: Options) -> None:
-    """Raise `InputError` for the first combination that cannot work."""
-    for message in broken_rules(options):
-        raise InputError(message)
+    """Refuse options that cannot work together.
 
-
-def broken_rules(options: Options) -> Iterator[str]:
-    """A message for each combination of options that cannot work: which options, and what to do."""
+    Raises:
+        InputError: the first such combination, and what to do.
+    """
     run = options.run
     training = options.training
-    step_size = training.batch_size * options.compute.accumulate
+    messages: list[str] = []
     if not run.predict:  # a prediction ignores what only training uses
-        yield from _loss_parameters(options.loss)
-        yield from _mixing_needs_a_batch(options.augmentation, step_size)
-    yield from _losses(options.loss)
+        messages += _loss_parameters(options.loss)
+        messages += _mixing_needs_a_batch(options.augmentation, training.batch_size * options.compute.accumulate)
+    messages += _losses(options.loss)
     if run.overfit:
-        yield from _overfit(options.augmentation)
-        if options.data.holdout:
-            yield "--overfit validates on its training images: leave out --holdout"
-        if options.data.extra_data:
-            yield "--overfit trains on a few images of the data set: leave out --extra_data"
-    yield from _augmentation(options.augmentation, run.predict)
-    yield from _commands(run, options.prediction)
-    yield from _prediction(options.prediction)
-    yield from _model(options.model, run.pretrained)
+        messages += _overfit(options.augmentation, options.data)
+    messages += _augmentation(options.augmentation, run.predict)
+    messages += _commands(run, options.prediction)
+    messages += _prediction(options.prediction)
+    messages += _model(options.model, run.pretrained)
     if options.compute.compile and options.compute.checkpoint_blocks:
-        yield "--compile already decides which activations are stored: leave out --checkpoint_blocks"
-    yield from _training(training, options.model, run.dry_run)
+        messages.append("--compile already decides which activations are stored: leave out --checkpoint_blocks")
+    messages += _training(training, options.model, run.dry_run)
+    if messages:
+        raise InputError(messages[0])
 
 
 def _loss_parameters(loss: LossOptions) -> Iterator[str]:
@@ -77,12 +74,16 @@ def _mixing_needs_a_batch(augmentation: AugmentationOptions, step_size: int) -> 
         )
 
 
-def _overfit(augmentation: AugmentationOptions) -> Iterator[str]:
+def _overfit(augmentation: AugmentationOptions, data: DataOptions) -> Iterator[str]:
     if augmentation.cutmix or augmentation.classmix or augmentation.copyblob or augmentation.copypaste:
         yield "--overfit trains on unaugmented images: leave out --cutmix, --classmix, --copyblob and --copypaste"
     changes_the_set = augmentation.augment != "tutorial" or augmentation.scale_range or augmentation.rotation
     if changes_the_set or augmentation.class_crop:
         yield "--overfit trains on unaugmented images: leave out --augment, --scale_range, --rotation and --class_crop"
+    if data.holdout:
+        yield "--overfit validates on its training images: leave out --holdout"
+    if data.extra_data:
+        yield "--overfit trains on a few images of the data set: leave out --extra_data"
 
 
 def _augmentation(augmentation: AugmentationOptions, predict: bool) -> Iterator[str]:

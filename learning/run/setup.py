@@ -14,6 +14,7 @@ from pathlib import Path
 import options
 from helpers.errors import InputError
 from helpers.output import refuse_marked, refuse_unwritable
+from helpers.parsing import Value
 from helpers.run_folder import RunFolder, read_options_file
 from learning.data import class_weights
 from learning.data.datasets import add_training_images, dataset_without_files, open_dataset
@@ -24,7 +25,7 @@ from learning.data.datasets.statistics import DatasetStatistics, dataset_statist
 from learning.inference.inputs import InputImage
 from learning.run import command_line, rules
 from learning.run.prediction_files import check_files
-from options import AugmentationOptions, DataOptions, Options, PredictionOptions, RunOptions
+from options import AugmentationOptions, DataOptions, LossOptions, Options, PredictionOptions, RunOptions
 
 # Default learning rate and weight decay of each optimizer.
 OPTIMIZER_DEFAULTS = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}
@@ -74,7 +75,7 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
         parsed = parsed.replaced(weights=str(source) if source and not run.replay else None)
     else:
         rules.check_combinations(parsed)  # not checked yet with --resume, which starts a run that does not exist
-    parsed = normalize_paths(parsed)
+    parsed = parsed.replaced(**normalized_paths(parsed.run, parsed.data, parsed.loss))
     run = parsed.run
     fixed = options.ARCHITECTURE if run.predict else set(options.OPTIONS) - set(options.RESUMABLE)
     if run.predict or not run.override:
@@ -97,15 +98,13 @@ def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:
     return [split for split in options.SPLITS if split in dataset.splits and only in (None, split)]
 
 
-def normalize_paths(parsed: Options) -> Options:
-    """The options as a run stores them: with absolute paths, and with numbers for a file of class weights."""
-    pretrained = parsed.run.pretrained
-    extra_data = parsed.data.extra_data
-    return parsed.replaced(
-        pretrained=os.path.abspath(pretrained) if pretrained else pretrained,
-        extra_data=tuple(os.path.abspath(folder) for folder in extra_data) if extra_data else extra_data,
-        class_weights=class_weights.resolve_option(parsed.loss.class_weights),
-    )
+def normalized_paths(run: RunOptions, data: DataOptions, loss: LossOptions) -> dict[str, Value]:
+    """Options that a run stores in another form than typed: absolute paths, and the numbers in a file of class weights."""
+    return {
+        "pretrained": os.path.abspath(run.pretrained) if run.pretrained else None,
+        "extra_data": tuple(map(os.path.abspath, data.extra_data)) if data.extra_data else None,
+        "class_weights": class_weights.resolve_option(loss.class_weights),
+    }
 
 
 def open_data(data: DataOptions, prediction: PredictionOptions, predict: bool, overfit: int | None) -> Dataset:

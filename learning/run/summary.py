@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,11 +19,11 @@ from learning import checkpoint, distributed
 from learning.data.augmentation.sampling import describe, needs_padding
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.extra import Extra
+from learning.data.datasets.statistics import DatasetStatistics
 from learning.losses import Criterion
 from learning.run.build import Compute, Run
 from learning.run.build_data import build_augmentation
 from learning.run.progress import EpochClock
-from learning.run.saver import CheckpointSaver
 from learning.run.setup import Setup, trains_on_val
 from learning.run.state import RunState
 from learning.training import diagnostics
@@ -41,20 +40,21 @@ PRECISIONS = {
 }
 
 
-def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
-    """Make the run folder, write options.json and the logs, print the first screen and draw the first batch."""
-    folder = setup.folder
-    state = saver.state
-    if setup.options.run.weights and setup.options.run.override:
-        saver.save()  # before options.json, so that a kill in between does not leave them inconsistent
+def present(folder: RunFolder, run: Run, state: RunState, screen: str, typed: Collection[str]) -> None:
+    """Make the run folder, write options.json and the logs, print the first screen and draw the first batch.
+
+    Args:
+        screen: from `first_screen`.
+        typed: names of the options that were typed.
+    """
     if not distributed.is_main():
         return
     folder.create()
-    write_options(folder, setup, run, state)
+    write_options(folder, run, state, typed)
     write_logs(folder.path, state.history)  # an interrupted run may have saved the checkpoint, but not these
     if state.history:
         plots.learning_curve(state.history, folder.path / "learning_curve.png")
-    print(first_screen(setup, run), flush=True)
+    print(screen, flush=True)
     if state.epoch or state.step:
         print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
     images, labels = run.training.mix(*next(iter(run.train_batches.epoch(state.epoch))), state.epoch, 0)
@@ -63,7 +63,7 @@ def present(setup: Setup, run: Run, saver: CheckpointSaver) -> None:
         labels.cpu().numpy(),
         run.data.loader.mean,
         run.data.loader.std,
-        setup.dataset.labels.palette,
+        run.data.dataset.labels.palette,
         folder.images / "train_batch.png",
     )
 
@@ -81,7 +81,7 @@ def first_screen(setup: Setup, run: Run) -> str:
     return "\n".join(
         [
             f"device    {device_line(run)}",
-            f"data      {data_line(setup, names)}",
+            f"data      {data_line(dataset, setup.statistics)}",
             *(
                 ["          trained on the val images, too: their score says nothing"]
                 if trains_on_val(options.data)
@@ -122,11 +122,10 @@ def device_line(run: Run) -> str:
     return f"{device} ({detail})"
 
 
-def data_line(setup: Setup, names: Sequence[str]) -> str:
+def data_line(dataset: Dataset, statistics: Mapping[str, DatasetStatistics]) -> str:
     """Number of images in each split, and the classes that are absent."""
-    dataset = setup.dataset
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
-    absent = {split: found.absent(names) for split, found in setup.statistics.items()}
+    absent = {split: found.absent(dataset.labels.names) for split, found in statistics.items()}
     missing = "; ".join(f"no {', '.join(classes)} in {split}" for split, classes in absent.items() if classes)
     return f"{dataset.name} in {dataset.root}: {counts}; {missing or 'every class in train and val'}"
 
@@ -205,7 +204,7 @@ def compute_line(options: ComputeOptions, compute: Compute, deterministic: bool)
     return ", ".join([*parts, "deterministic" if deterministic else "not deterministic on a GPU"])
 
 
-def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) -> None:
+def write_options(folder: RunFolder, run: Run, state: RunState, typed: Collection[str]) -> None:
     """Write options.json: every option, which of them were typed, versions, data fingerprint and other provenance."""
     versions = {
         "python": sys.version.split()[0],
@@ -213,13 +212,12 @@ def write_options(folder: RunFolder, setup: Setup, run: Run, state: RunState) ->
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
     }
-    resumed = setup.options.run.weights
-    before = run_folder.read_options_file(Path(resumed).parent / folder.options.name) if resumed else {}
+    before = run_folder.read_options_file(folder.options) if folder.holds_run else {}
     provenance = {
-        "typed": sorted({*before.get("typed", []), *setup.typed}),
+        "typed": sorted({*before.get("typed", []), *typed}),
         "external weights": state.external_weights,
         "data fingerprint": run.fingerprint,
-        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in setup.dataset.extra],
+        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in run.data.dataset.extra],
         "commit": run_folder.source_commit(),
         "versions": versions,
         "device": str(run.compute.device),
@@ -254,11 +252,10 @@ def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
         print(epoch_line(history, is_best, time_left), flush=True)
 
 
-def print_end(setup: Setup, run: Run, state: RunState) -> None:
-    """Print the best score of the run, and by how much it missed --time_budget."""
+def print_end(folder: RunFolder, run: Run, state: RunState, minutes: float | None) -> None:
+    """Print the best score of the run, and by how much it missed a --time_budget of some minutes."""
     if not distributed.is_main():
         return
-    minutes = setup.options.training.time_budget
     if minutes:
         late = state.spent - 60 * minutes
         print(
@@ -266,7 +263,7 @@ def print_end(setup: Setup, run: Run, state: RunState) -> None:
             f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
         )
     score = "mIoU on validation images that were trained on" if run.keeps_last else "best validation mIoU"
-    print(f"{score} (single scale): {state.best_miou:.4f}. Look at {setup.folder.path / 'learning_curve.png'}")
+    print(f"{score} (single scale): {state.best_miou:.4f}. Look at {folder.path / 'learning_curve.png'}")
 
 
 def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, pretrained: str | None) -> None:

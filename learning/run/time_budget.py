@@ -10,31 +10,31 @@ import bisect
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
-from pathlib import Path
 
 from helpers.errors import InputError
 from helpers.history import History, extend_history
+from helpers.output import temporary
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
+from learning.data.datasets.base import Dataset
 from learning.run import summary
 from learning.run.build import Run
-from learning.run.setup import Setup
 from learning.run.state import RunState, load_state, to_checkpoint
 from learning.training.engine import Prediction, train_epoch, validate_epoch
 from learning.training.nonfinite import NonFiniteGuard
 from learning.training.schedule import RunLength
+from options import DataOptions, RunOptions, TrainingOptions
 
 SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
 
 Clock = Callable[[], float]
-Show = Callable[[RunFolder, History, list[Prediction]], None]
+Show = Callable[[RunFolder, Dataset, History, list[Prediction]], object]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,13 @@ class Budget:
     num_workers: int
     clock: Clock = time.monotonic
 
+    @classmethod
+    def of(cls, training: TrainingOptions, run: RunOptions, data: DataOptions, started: float) -> Budget | None:
+        """The --time_budget; None without one, or if the steps of the run are set already."""
+        if not training.time_budget or training.steps:
+            return None
+        return cls(training.time_budget, started, run.save_minutes, data.num_workers)
+
     def timed(self, work: Callable[[], object]) -> float:
         """Duration of a call, in seconds."""
         began = self.clock()
@@ -96,26 +103,13 @@ class Budget:
         return self.clock() - began
 
 
-def apply(run: Run, setup: Setup, started: float) -> Run:
-    """The run with the steps of its --time_budget; unchanged without one, or if its steps are set already."""
-    training = setup.options.training
-    if not training.time_budget or training.steps:
-        return run
-    budget = Budget(training.time_budget, started, setup.options.run.save_minutes, setup.options.data.num_workers)
-
-    def show(folder: RunFolder, history: History, predictions: list[Prediction]) -> None:
-        summary.show_epoch(folder, setup.dataset, history, predictions)
-
-    return fix_steps(run, setup.folder, budget, show)
-
-
-def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Run:
+def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.show_epoch) -> Run:
     """The run with as many steps as fit into the budget.
 
     Args:
         run: at its start; its state is the same afterwards.
         folder: the run folder; is made.
-        show: writes logs and pictures of an epoch: function of (folder, history, predictions).
+        show: writes logs and pictures of an epoch: function of (folder, dataset, history, predictions).
 
     Raises:
         InputError: not even one step with its validation fits.
@@ -214,13 +208,13 @@ def _measure_saving(
     """
     figures = dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)
     history = extend_history({}, figures, figures, 0.01, 1.0, 1.0)
-    with tempfile.TemporaryDirectory(dir=folder.path, prefix=".time_budget_") as name:
-        place = RunFolder(Path(name))
+    with temporary(folder.path / "time_budget") as path:
+        place = RunFolder(path)
         place.create()
         state = to_checkpoint(run, RunState())
         weights = {"model_state_dict": run.evaluated.state_dict(), "options": run.options}
-        show(place, history, predictions)  # the first picture takes longer
-        drawing = budget.timed(lambda: show(place, history, predictions))
+        show(place, run.data.dataset, history, predictions)  # the first picture takes longer
+        drawing = budget.timed(lambda: show(place, run.data.dataset, history, predictions))
         saving = budget.timed(lambda: checkpoint.save(state, place.checkpoint, place.previous))
         saving_best = budget.timed(lambda: checkpoint.save(weights, place.best))
     return saving, drawing, saving_best

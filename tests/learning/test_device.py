@@ -101,7 +101,7 @@ def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, cap
 
 def test_batch_norm_with_accumulation_is_mentioned(camvid, tmp_path, capsys):
     assert train(tmp_path / "run", camvid, "--dry_run", "--accumulate", 2) == 0
-    assert "the statistics of batch norm are those of a part" in capsys.readouterr().out
+    assert "batch norm takes its statistics from a micro-batch" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- recomputed blocks

@@ -108,7 +108,7 @@ def train_on_share(rank, path, accumulate, name, loss="ce"):
     shares = [tuple(tensor[rank::2] for tensor in batch(seed, dtype=torch.float64)) for seed in (1, 2, 3)]
     metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
     engine.train_epoch(training, shares, metrics, 0, lambda *_: None)
-    metrics.add_up()
+    metrics.all_reduce()
     agreed = distributed.all_reduce_max(10 * rank)
     if rank == 0:
         counts = {"confusion": metrics.confusion, "loss": metrics.loss, "agreed": agreed}

@@ -9,12 +9,16 @@ from tiny import make_camvid
 from torch import nn
 
 from helpers.errors import exit_status
+from helpers.run_folder import RunFolder
 from learning import checkpoint
 from learning.data.datasets import open_dataset
+from learning.data.datasets.statistics import dataset_statistics
 from learning.inference.predictor import Predictor, load_run
 from learning.models import Architecture, build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
+from learning.run.build import build_run
 from learning.run.command_line import parse
+from learning.run.setup import Setup
 from tools import average, average_weights
 
 
@@ -221,7 +225,9 @@ def test_statistics_come_from_training_batches_of_the_first_run(tmp_path, run, d
     assert merge(run, "--output", output, "--batches", 4, "--device", "cpu", "--num_workers", 0) == 0
     stored = checkpoint.load(run / "best_weights.pth.tar")["options"]
     found, _ = parse(["--device", "cpu", "--num_workers", "0"], stored)
-    built = average_weights.training_run(found, open_dataset("camvid", data))
+    dataset = open_dataset("camvid", data)
+    statistics = {split: dataset_statistics(dataset, split) for split in ("train", "val")}
+    built = build_run(Setup(found, frozenset(), dataset, statistics, RunFolder(tmp_path)))
     network = load_run(output).model
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     batches = [images for epoch in (0, 1) for images, _ in built.train_batches.epoch(epoch)]

@@ -34,7 +34,8 @@ def rows_of(data, *words, num=3):
     found, _ = parse(["--dataset", "camvid", "--dataset_path", str(data), *SMALL, *words])
     dataset = open_dataset("camvid", data)
     args = setup.fill_defaults(found, dataset)
-    return samples.draw_rows(args, dataset, dataset_statistics(dataset, "train"), num)
+    statistics = dataset_statistics(dataset, "train")
+    return samples.draw_rows(args.data, args.augmentation, args.run.seed, dataset, statistics, num)
 
 
 def changed(rows, name):

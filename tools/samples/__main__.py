@@ -49,11 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from helpers.image_sheets import draw_pairs
     from tools.samples import rows
 
-    drawn = rows.draw_rows(training, data, statistics, asked.num)
+    seed = training.run.seed
+    assert seed is not None, "filled in by fill_defaults"
+    drawn = rows.draw_rows(training.data, training.augmentation, seed, data, statistics, asked.num)
     with writing(output) as fresh:
         draw_pairs(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
     left_out = [name for name in rows.ROWS if name not in drawn]
-    print(f"{output} shows {', '.join(drawn)} (seed {training.run.seed})")
+    print(f"{output} shows {', '.join(drawn)} (seed {seed})")
     if left_out:
         print(f"not shown, because the options or the data set have nothing for it: {', '.join(left_out)}")
 
@@ -81,7 +83,7 @@ def _training_options(argv: list[str]) -> options.Options:
     modes = [f"--{name}" for name in _MODES if training.values()[name]]
     if modes:
         raise InputError(f"{modes[0]} is not for this image, which shows how a new training augments: leave it out")
-    return setup.normalize_paths(training)
+    return training.replaced(**setup.normalized_paths(training.run, training.data, training.loss))
 
 
 if __name__ == "__main__":

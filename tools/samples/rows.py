@@ -42,17 +42,20 @@ _MIXERS = ("copyblob", "classmix", "cutmix")
 
 
 def draw_rows(
-    training: options.Options, data: Dataset, statistics: DatasetStatistics, num: int
+    data_options: options.DataOptions,
+    augmentation: options.AugmentationOptions,
+    seed: int,
+    data: Dataset,
+    statistics: DatasetStatistics,
+    num: int,
 ) -> dict[str, list[Pair]]:
     """Draw `num` samples for each row; rows for which the options or the data set have nothing are left out.
 
     Args:
-        training: options of a training, all filled in; their batch size does not matter.
+        data_options, augmentation: of a training, all filled in.
         statistics: of the training images.
     """
-    assert training.run.seed is not None, "filled in by fill_defaults"
-    augmentation = training.augmentation
-    sampler = Sampler(training.data, augmentation, training.run.seed, data, statistics, num)
+    sampler = Sampler(data_options, augmentation, seed, data, statistics, num)
     rows = {"as in the files": sampler.files(), "crop and scale": sampler.draw(replace(augmentation, **PLAIN))}
     for name, changes in ROWS.items():
         row = PLAIN | changes

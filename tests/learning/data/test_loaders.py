@@ -247,13 +247,13 @@ def test_closing_leaves_the_workers_of_other_loaders(data):
 EPOCH = """
 import os, signal, sys
 from learning.data.augmentation.sampling import Augmentation
-from learning.data.cache import Files
+from learning.data.pixels import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.loaders import LoaderConfig, TrainBatches
 import torch
 
 data = open_dataset("camvid", sys.argv[1])
-pixels = Files(data.split("train"), data.decode)
+pixels = FilePixels(data.split("train"), data.decode)
 config = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), torch.device("cpu"), 2)
 batches = TrainBatches(pixels, config, 2, Augmentation((24, 32), (16, 20)), 0)
 suspended = batches.epoch(0)

@@ -15,7 +15,7 @@ from helpers.errors import InputError
 from helpers.images import read_image
 from learning.inference.export import Standalone, export
 from learning.inference.predictor import load_run
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.run.prediction_files import FORMATS, check_format
 
 MEAN, STD, SIZE = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4], (64, 96)
@@ -25,7 +25,7 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in FORMATS[".onnx"])
 @pytest.fixture(scope="module")
 def standalone():
     """A network whose classes all occur, because its mean logits are equal."""
-    model = build_model("UNet", 5, "batch", 0).eval()
+    model = build_model(Architecture("UNet", 5, "batch"), 0).eval()
     last = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     with torch.no_grad():
         last.bias -= model(torch.randn(1, 3, *SIZE))["out"].mean((0, 2, 3))
@@ -106,13 +106,13 @@ def test_the_command_writes_and_checks_the_file(run, tmp_path, capsys, monkeypat
     assert (classes == load_run(run[0]).predict(image)).mean() > 0.99
     assert list(tmp_path.iterdir()) == [path]
     assert run_baseline(*arguments) == 2
-    assert "exists; name another file, or add --force" in capsys.readouterr().err
+    assert "exists; name another --export, or add --force" in capsys.readouterr().err
 
     def quick_export(standalone, path):
         path.write_bytes(b"new")
         return lambda image: standalone(torch.tensor(image)[None])[0].detach().numpy()
 
-    monkeypatch.setattr("learning.inference.export.export", quick_export)
+    monkeypatch.setattr("learning.run.export_command.export", quick_export)
     assert run_baseline(*arguments, "--force", "--input", run[1] / "test" / "0001TP_test000.png") == 0
     assert "checked on" in capsys.readouterr().out
     assert path.read_bytes() == b"new"
@@ -124,7 +124,7 @@ def test_an_export_with_other_classes_is_not_kept(run, tmp_path, capsys, monkeyp
         path.write_bytes(b"new")
         return lambda image: np.full(image.shape[1:], 99, np.uint8)
 
-    monkeypatch.setattr("learning.inference.export.export", wrong)
+    monkeypatch.setattr("learning.run.export_command.export", wrong)
     path = tmp_path / "model.pt2"
     if exists:
         path.write_bytes(b"old")
@@ -137,7 +137,7 @@ def test_an_export_with_other_classes_is_not_kept(run, tmp_path, capsys, monkeyp
 
 
 def test_a_folder_is_refused_before_anything_is_exported(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("learning.inference.export.export", lambda *_: pytest.fail("exported"))
+    monkeypatch.setattr("learning.run.export_command.export", lambda *_: pytest.fail("exported"))
     (tmp_path / "model.pt2").mkdir()
     assert run_baseline("--save_path", run[0], "--predict", "--export", tmp_path / "model.pt2", "--force") == 2
     assert "is a folder" in capsys.readouterr().err

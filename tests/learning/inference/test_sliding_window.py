@@ -172,7 +172,7 @@ def test_strips_of_any_height_are_the_whole(monkeypatch, old, new):
     expected = F.interpolate(logits[None], new, mode="bilinear", align_corners=False)[0]
     found = {}
     for height in (1, 3, 1000):
-        monkeypatch.setitem(inference.strips.__globals__["_STRIP"], "cpu", 4 * CLASSES * new[1] * height)
+        monkeypatch.setitem(resized_strips.__globals__["_STRIP"], "cpu", 4 * CLASSES * new[1] * height)
         parts = list(resized_strips(slices(logits), old, new, CLASSES, logits.device))
         assert [top for top, _ in parts] == list(range(0, new[0], height))
         found[height] = torch.cat([part for _, part in parts], 1)

@@ -210,7 +210,7 @@ def test_a_run_with_an_auxiliary_head(tmp_path, camvid, capsys, monkeypatch):
     arguments = ("--model", "DeepLabv3plus_resnet50", "--aux", 0.4, "--seed", 1)
     assert train(run, camvid, *arguments, "--epochs", 1) == 0
     shown = capsys.readouterr().out
-    assert "DeepLabv3plus_resnet50, output stride 16, a second head with 0.4 of its loss, batch norm" in shown
+    assert "DeepLabv3plus_resnet50, output stride 16, auxiliary head with 0.4 of its loss, batch norm" in shown
     # The class-frequency baseline includes the auxiliary head's loss, as the training loss does.
     assert class_frequency_loss(torch.ones(11), examined[0].criterion) == pytest.approx(1.4 * math.log(11), rel=1e-5)
 

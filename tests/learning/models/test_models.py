@@ -98,6 +98,7 @@ def test_the_seed_determines_the_weights_and_torchs_random_state_is_unchanged():
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
+@pytest.mark.usefixtures("full_unet")
 @pytest.mark.parametrize("name", MODELS)
 def test_convolutions_are_initialized_as_in_torchvision(name):
     """Backbones: normal distribution of variance 2 / fan out. Others: uniform distribution of variance 1 / (3 fan in)."""

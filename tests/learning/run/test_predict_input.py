@@ -51,7 +51,7 @@ def test_pictures_of_any_kind_and_size(tmp_path, trained, capsys):
     save(photos / "e.tiff", np.full((3, 100, 3), 90, np.uint8))
     save(photos / ".hidden/f.png", photo(6, (20, 20)))
     assert predict(trained, "--input", photos, "--output", output, "--batch_size", 3) == 0
-    assert "5 pictures predicted (single scale; " in capsys.readouterr().out
+    assert "5 images predicted (single scale; " in capsys.readouterr().out
     ids = {row.id for row in CAMVID.classes}
     for name, size in (("a", (70, 101)), ("b", (33, 90)), ("c", (64, 96)), ("d", (200, 50)), ("e", (3, 100))):
         found = pixels(output / f"{name}.png")
@@ -229,7 +229,7 @@ def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, cap
     words = ("--input", photos, "--output", photos, "--save_scores", "uint8")
     for _ in range(2):
         assert predict(trained, *words) == 0
-        assert "2 pictures predicted" in capsys.readouterr().out
+        assert "2 images predicted" in capsys.readouterr().out
     save(photos / "c.jpg", photo(2, (30, 40)))
     assert [picture.name for picture in find_images([str(photos)])] == ["a", "c", "b"]
     assert predict(trained, *words) == 0

@@ -105,7 +105,7 @@ def test_a_run_on_trainval_predicts_with_its_last_weights(recordings, tmp_path, 
     assert train(run, recordings, *arguments) == 0
     output = capsys.readouterr().out
     assert "10 train, 2 val" in output
-    assert "the val images are trained on, too" in output
+    assert "trained on the val images, too" in output
     assert "(best)" not in output
     assert checkpoint.load(run / "best_weights.pth.tar")["epoch"] == 2
     assert run_evaluate("--results", run / "results_val") == 0
