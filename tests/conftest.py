@@ -25,6 +25,15 @@ def _threads():
 
 
 @pytest.fixture
+def small_resnets(monkeypatch):
+    """ResNets with one block a stage."""
+    from learning.models import resnet
+
+    for name, (block, _) in resnet._LAYERS.items():
+        monkeypatch.setitem(resnet._LAYERS, name, (block, (1, 1, 1, 1)))
+
+
+@pytest.fixture
 def full_unet():
     """The UNet with all its channels."""
     from learning.models.unet import WIDTHS, UNet

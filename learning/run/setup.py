@@ -37,7 +37,7 @@ class Setup:
 
     Args:
         options: with every value filled in; `options.run.weights` is the checkpoint to resume from or to predict with.
-        typed: names of the options that were typed.
+        typed: names of the options that were typed, now or in an earlier command of the run.
         dataset: the data set, divided into training and validation as the options say.
         statistics: split -> its statistics, of the splits that the command reads.
         folder: the run folder; it need not exist yet.
@@ -65,9 +65,11 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
     folder = RunFolder(Path(run.save_path))
     source = run.replay or (folder.last if run.resume and folder.holds_run else run.weights)
     stored: Mapping[str, object] = {}
+    earlier_typed: frozenset[str] = frozenset()
     if run.predict or source:
         about = read_options_file((Path(source).parent if source else folder.path) / folder.options.name)
         stored = about.get("options") or _checkpoint_options(source)
+        earlier_typed = frozenset(name for name in options.OPTIONS if name in about.get("typed", ()))
         if run.predict:  # of all images, even if the run was trained with --overfit
             ignored = {"overfit", *options.option_names(options.PREDICTION)}
             stored = {name: value for name, value in stored.items() if name not in ignored}
@@ -90,7 +92,7 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
     splits = predicted_splits(dataset, split) if run.predict else ["train", "val"]
     statistics = {name: dataset_statistics(dataset, name) for name in splits}
     pictures = check_files(parsed.prediction, folder) if run.predict else ()
-    return Setup(parsed, typed, dataset, statistics, folder, pictures)
+    return Setup(parsed, typed | earlier_typed, dataset, statistics, folder, pictures)
 
 
 def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:

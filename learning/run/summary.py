@@ -212,9 +212,8 @@ def write_options(folder: RunFolder, run: Run, state: RunState, typed: Collectio
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
     }
-    before = run_folder.read_options_file(folder.options) if folder.holds_run else {}
     provenance = {
-        "typed": sorted({*before.get("typed", []), *typed}),
+        "typed": sorted(typed),
         "external weights": state.external_weights,
         "data fingerprint": run.fingerprint,
         "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in run.data.dataset.extra],

@@ -155,6 +155,7 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_torchrun_trains_validates_and_predicts_as_one_process_does(data, tmp_path):
     """Group norm, no mixing, and no dropout in a UNet: the same batches, so the same log up to rounding."""
     arguments = ("--epochs", 2, "--norm", "group", "--lr_init", 0.001)
@@ -188,6 +189,7 @@ def test_validation_counts_every_pixel_once_for_any_number_of_processes(data, tm
     assert len({log["val acc"] for log in logs}) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_divided_is_refused(data, tmp_path):
     process = launch(tmp_path / "run", data, "--batch_size", 3, "--epochs", 1)
     output = process.communicate(timeout=120)[0]

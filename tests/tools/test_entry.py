@@ -46,6 +46,7 @@ def data(tmp_path_factory):
     return make_camvid(tmp_path_factory.mktemp("entry") / "data")
 
 
+@pytest.mark.slow
 def test_a_recipe_becomes_a_packed_entry(data, tmp_path, capfd):
     """Label ids of every test image at its size, predicted at several scales; the training images include the validation's."""
     recipe, run = tmp_path / "recipe.txt", tmp_path / "run"

@@ -523,6 +523,7 @@ def test_pretrained_says_what_was_left_out(data, tmp_path, capsys):
     assert "left out: more (the model has no such weight)" in out
 
 
+@pytest.mark.usefixtures("small_resnets")
 def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
     torch.save(build_model(Architecture("DeepLabv3_resnet50", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
     words = ("--model", "DeepLabv3_resnet50", "--pretrained", tmp_path / "weights.pth", "--freeze", "backbone")
