@@ -24,15 +24,18 @@ demo: $(VENV)/.installed
 
 # The tests run several processes at a time: threads that wait give their core away. Alone, a training is faster without.
 test test-all: export OMP_WAIT_POLICY = passive
+test test-all: export OMP_NUM_THREADS = 1
+# Two processes of one thread each; --dist loadfile keeps the fixtures of a file in one process.
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyrefly check
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

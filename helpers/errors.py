@@ -1,26 +1,26 @@
-"""Mistakes of the user: one line, exit status 2."""
+"""User errors: one line on standard error, exit status 2."""
 
 import sys
+from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Wrong input: the message says in one line what was got, where, and what to do about it.
+    """Invalid user input; the message states in one line what was found, where, and how to fix it.
 
-    Programs print it and exit with status 2. Any other exception is the program's own fault and keeps its traceback.
+    Programs print it and exit with status 2. Any other exception is a bug in the program and keeps its traceback.
     """
 
 
-def exit_status(program, main, argv):
+def exit_status(program: str, main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int:
     """Run `main(argv)` and return a process exit status.
 
     Args:
-        program: name printed before the message, such as "baseline.py".
-        main: function of one argument, a list of words or None for the process's own; its return value is the status.
-        argv: handed to `main`.
+        program: printed before the error message, such as "baseline.py".
+        main: returns the exit status; None is 0.
+        argv: None is the process's own command line.
 
     Returns:
-        int: what `main` returned (None is 0); 2 after an `InputError`, or a file or disk that fails, whose message went to
-        standard error; 130 after Ctrl-C.
+        The status from `main`; 2 after `InputError` or `OSError`, whose message goes to standard error; 130 after Ctrl-C.
     """
     try:
         return main(argv) or 0
@@ -37,7 +37,7 @@ def exit_status(program, main, argv):
     return 2
 
 
-def is_out_of_memory(error):
-    """Whether an exception says that memory is used up; torch has several, by device, and no common type for them."""
-    words = ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError) or any(word in f"{error!r}" for word in words)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is exhausted. PyTorch raises different types on each device, so their messages are searched."""
+    messages = ("out of memory", "OutOfMemory", "allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(message in repr(error) for message in messages)

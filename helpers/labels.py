@@ -1,10 +1,10 @@
-"""Class tables: names, ids in files, train ids, colors, categories, instances.
+"""Class tables: names, label ids, train ids, colors, categories, instances.
 
-Three numberings meet here. A *label id* is what a data set's label files hold; a *train id* is 0 .. C-1 for the C classes
-that are learned and scored, and `VOID` for all the rest; a *file value* is whatever a given label file uses (label ids, or
-already train ids).
+A *label id* is the value in a data set's label files. A *train id* is 0 .. C-1 for the C classes that are learned and scored,
+and `VOID` for all others. A *file value* is a label id or a train id, depending on how a label file is encoded.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -13,14 +13,11 @@ import numpy as np
 
 from helpers.errors import InputError
 
-VOID = 255  # the ignore index, everywhere inside
+VOID = 255  # the ignore index everywhere in this program
 
 
 class Label(NamedTuple):
-    """One row of a class table.
-
-    `ignored` rows are never learned nor scored (train id VOID); `color` is RGB, 0 .. 255.
-    """
+    """One row of a class table; `ignored` rows are neither learned nor scored. `color` is RGB, 0 .. 255."""
 
     name: str
     id: int
@@ -28,7 +25,7 @@ class Label(NamedTuple):
     category: str
     has_instances: bool
     ignored: bool
-    color: tuple
+    color: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -36,39 +33,35 @@ class LabelTable:
     """All labels of a data set, in the order of their ids.
 
     Args:
-        rows: the `Label`s; ids 0 .. n-1 without gaps, so that a confusion matrix over label ids is n x n.
+        rows: ids 0 .. n-1 without gaps, so that a confusion matrix over label ids is n x n.
         mean_instance_size: mean number of pixels of an instance, by class name, for nIoU; empty without instances.
     """
 
-    rows: tuple
-    mean_instance_size: dict = field(default_factory=dict)
+    rows: tuple[Label, ...]
+    mean_instance_size: Mapping[str, float] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         assert [row.id for row in self.rows] == list(range(len(self.rows))), "label ids have gaps"
         assert [row.train_id for row in self.classes] == list(range(len(self.classes))), "train ids have gaps"
 
     @cached_property
-    def classes(self):
-        """tuple of Label: the C learned and scored rows, by train id."""
+    def classes(self) -> tuple[Label, ...]:
+        """The C learned and scored rows, by train id."""
         return tuple(sorted((row for row in self.rows if not row.ignored), key=lambda row: row.train_id))
 
     @cached_property
-    def names(self):
-        """tuple of str: class names by train id."""
+    def names(self) -> tuple[str, ...]:
+        """Class names by train id."""
         return tuple(row.name for row in self.classes)
 
-    def train_ids(self, names, where):
-        """Train ids of classes.
+    def train_ids(self, names: Iterable[str], where: str) -> list[int]:
+        """Train ids of class names.
 
         Args:
-            names: class names.
-            where: what names them, such as an option, for the message.
-
-        Returns:
-            list of int
+            where: source of the names, such as an option, for the error message.
 
         Raises:
-            InputError: a name that is not in the table; lists those that are.
+            InputError: a name is not in the table; the message lists all names.
         """
         for name in names:
             if name not in self.names:
@@ -76,46 +69,47 @@ class LabelTable:
         return [self.names.index(name) for name in names]
 
     @cached_property
-    def categories(self):
-        """dict: category name -> tuple of its rows (ignored ones too), for every category that has a scored class."""
+    def categories(self) -> dict[str, tuple[Label, ...]]:
+        """All rows of each category, ignored ones included, for every category that has a scored class."""
         scored = dict.fromkeys(row.category for row in self.classes)
         return {name: tuple(row for row in self.rows if row.category == name) for name in scored}
 
     @cached_property
-    def palette(self):
-        """uint8 (256, 3): RGB by train id; everything that is no class, VOID among it, is black."""
+    def palette(self) -> np.ndarray:
+        """uint8 (256, 3): RGB by train id; black for VOID and unused values."""
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(self.classes)] = [row.color for row in self.classes]
         return palette
 
     @cached_property
-    def ids(self):
-        """uint8 (256,): label id by train id; what is no class becomes the table's void id."""
+    def ids(self) -> np.ndarray:
+        """uint8 (256,): label id by train id; `void_id` for VOID and unused values."""
         ids = np.full(256, self.void_id, np.uint8)
         ids[: len(self.classes)] = [row.id for row in self.classes]
         return ids
 
     @cached_property
-    def void_id(self):
-        """int: the label id that stands for void, the first ignored row."""
+    def void_id(self) -> int:
+        """The label id of void: the first ignored row."""
         return next(row.id for row in self.rows if row.ignored)
 
-    def decoder(self, encoding, target):
-        """Look-up table for the values of a label file.
+    def decoder(self, encoding: str, target: str) -> tuple[np.ndarray, np.ndarray]:
+        """Lookup table for the values of a label file.
 
         Args:
             encoding: "ids" (the file holds label ids) or "train_ids". 255 is void in both.
-            target: "ids" or "train_ids", what the values are to become.
+            target: "ids" or "train_ids".
 
         Returns:
-            (uint8 (256,), bool (256,)): the new value of each file value, and whether that file value is in the table at all;
-            unknown values become void.
+            uint8 (256,), the target value of each file value, void for unknown ones; bool (256,), whether a file value is known.
         """
-        ids = np.full(256, self.void_id, np.uint8)
-        for row in self.rows if encoding == "ids" else self.classes:
-            ids[row.id if encoding == "ids" else row.train_id] = row.id
+        ids = self.ids.copy()
+        num_known = len(self.classes)
+        if encoding == "ids":
+            num_known = len(self.rows)
+            ids[:num_known] = np.arange(num_known)
         known = np.zeros(256, bool)
-        known[: len(self.rows) if encoding == "ids" else len(self.classes)] = True
+        known[:num_known] = True
         known[VOID] = True
         if target == "ids":
             return ids, known
@@ -123,12 +117,15 @@ class LabelTable:
         return train_ids[ids], known
 
 
-def _table(rows, **options):
-    return LabelTable(tuple(Label(*row) for row in rows), **options)
+_Row = tuple[str, int, int, str, bool, bool, tuple[int, int, int]]
+
+
+def _table(rows: Sequence[_Row], mean_instance_size: Mapping[str, float] | None = None) -> LabelTable:
+    return LabelTable(tuple(Label(*row) for row in rows), mean_instance_size or {})
 
 
 # Cityscapes (Cordts et al., CVPR 2016): ids, train ids, categories and colors as the benchmark publishes them. Its "license
-# plate" has id -1 and never stands in a file. Mean instance sizes are the constants of its nIoU.
+# plate" has id -1 and does not occur in files. Mean instance sizes are the constants of its nIoU.
 CITYSCAPES = _table(
     [
         ("unlabeled", 0, VOID, "void", False, True, (0, 0, 0)),

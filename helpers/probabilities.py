@@ -1,62 +1,46 @@
-"""Class probabilities of an image in a file: .npy of shape (C, h, w), which numpy can map without reading it.
+"""Class probabilities of an image as a memory-mappable .npy file of shape (C, h, w).
 
-uint8 holds round(255 * p), exact to 1/510; float16 holds p, exact to 2**-11 of it. The size is that at which the network saw the
-picture, not the picture's own.
+uint8 stores round(255 * p), with an error of at most 1/510; float16 stores p, with an error of at most 2**-11 of it. The size is
+that of the network input, not of the image.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from helpers.errors import InputError
 
-DTYPES = ("uint8", "float16")  # of a file, by name
+DTYPES = ("uint8", "float16")
 SUFFIX = ".npy"
 
 
-def write_probabilities(path, probabilities, dtype):
-    """Write the probabilities of an image.
-
-    Args:
-        path: where the file goes, NAME.npy.
-        probabilities: float (C, h, w), 0 .. 1.
-        dtype: one of `DTYPES`.
-    """
-    create(path, probabilities.shape, dtype)[:] = encode(probabilities, dtype)
+def write_probabilities(path: Path, probabilities: np.ndarray, dtype: str) -> None:
+    """Write float (C, h, w), 0 .. 1, as one of `DTYPES`."""
+    create_file(path, probabilities.shape, dtype)[:] = encode(probabilities, dtype)
 
 
-def create(path, shape, dtype):
-    """An empty file of probabilities, to be filled part by part with what `encode` returns.
-
-    Returns:
-        numpy.memmap (C, h, w)
-    """
-    return np.lib.format.open_memmap(path, "w+", np.dtype(dtype), tuple(shape))
+def create_file(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
+    """An empty file of shape (C, h, w), to be filled with what `encode` returns."""
+    return np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
 
 
-def encode(probabilities, dtype):
-    """Probabilities as a file of `dtype` holds them.
-
-    Args:
-        probabilities: float array of any shape, 0 .. 1.
-        dtype: one of `DTYPES`.
-    """
+def encode(probabilities: np.ndarray, dtype: str) -> np.ndarray:
+    """Probabilities of any shape, 0 .. 1, as a file of `dtype` stores them."""
     if dtype == "uint8":
         probabilities = np.rint(np.multiply(probabilities, 255, dtype=np.float32))
     return np.asarray(probabilities).astype(dtype)
 
 
-def num_bytes(shape, dtype):
-    """int: what the probabilities of an image of this shape take, without the 128 bytes of the file's header."""
+def num_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """Size of a file of this shape, without its header of 128 bytes."""
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
 
 
-def read_probabilities(path):
-    """The probabilities of an image.
-
-    Returns:
-        float32 (C, h, w); over the classes they add up to 1 but for the rounding.
+def read_probabilities(path: Path) -> np.ndarray:
+    """The probabilities of an image, float32 (C, h, w); they sum to 1 over the classes up to rounding.
 
     Raises:
-        InputError: the file is missing or damaged, or holds something else.
+        InputError: the file is missing, damaged, or holds something else.
     """
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -68,4 +52,5 @@ def read_probabilities(path):
         raise InputError(
             f"{path} does not hold probabilities: expected (classes, height, width) of {', '.join(DTYPES)}"
         )
-    return np.asarray(stored, np.float32) / (np.float32(255) if stored.dtype == np.uint8 else np.float32(1))
+    scale = 255 if stored.dtype == np.uint8 else 1
+    return np.asarray(stored, np.float32) / np.float32(scale)

@@ -1,50 +1,53 @@
-"""A polite end: SIGTERM and Ctrl-C become a wish that is granted where nothing is lost."""
+"""Graceful shutdown: the first SIGTERM or Ctrl-C is recorded and acted on after the current training step."""
 
 import os
 import signal
 import threading
+from types import FrameType
 
 
 class Stopped(Exception):
-    """The program was asked to stop, and has saved what there was to save.
+    """A signal asked the program to stop, and everything has been saved.
 
-    Args:
-        number: of the signal that asked for it.
+    Attributes:
+        status: exit status, as a shell reports the signal.
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.status = 128 + number  # as a shell would report the signal
+        self.status = 128 + number
 
 
 class StopSignals:
-    """Context in which the first SIGTERM or Ctrl-C is noted in `number` (0 before); a second one acts at once, as always.
+    """Context that records the first SIGTERM or Ctrl-C in `number` (0 before); a second one has its usual effect.
 
-    A signal that is ignored stays so, as Ctrl-C is for what a shell runs in the background. Outside the main thread, where
-    Python takes no signals, nothing is noted.
+    Ignored signals stay ignored, such as Ctrl-C in background jobs of a shell. Outside the main thread, where Python cannot
+    install handlers, nothing is recorded.
     """
 
-    def __init__(self):
-        self.number, self._previous = 0, {}
+    def __init__(self) -> None:
+        self.number = 0
+        self._handlers = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            heard = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) is not signal.SIG_IGN]
-            self._previous = {each: signal.signal(each, self._note) for each in heard}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._record)
         return self
 
-    def __exit__(self, *_):
-        while self._previous:
-            signal.signal(*self._previous.popitem())
+    def __exit__(self, *_: object) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
-    def _note(self, number, _):
+    def _record(self, number: int, _: FrameType | None) -> None:
         self.number = number
         self.__exit__()
-        words = f"\n{signal.Signals(number).name}: stopping after this step; once more to stop at once\n"
-        os.write(2, words.encode())  # print may be in the middle of something else
+        message = f"\n{signal.Signals(number).name}: stopping after this step; send it again to stop at once\n"
+        os.write(2, message.encode())  # print is not reentrant
 
 
-def leave_to_parent():
-    """Ignore SIGTERM and Ctrl-C in a helper process: they reach a whole group, and its parent still needs the helper."""
+def ignore_stop_signals() -> None:
+    """Ignore SIGTERM and Ctrl-C in a worker process: the whole process group gets them, and the parent still needs it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -1,1 +1,1 @@
-"""The MiniCity data set's own folder: programs that draw it, arrange it and look at it."""
+"""The MiniCity data set: programs that draw it, convert Cityscapes to it, and explore it."""

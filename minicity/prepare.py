@@ -1,4 +1,4 @@
-"""The name that `python -m minicity.convert` had before; it still works."""
+"""An alias of `minicity.convert`, under its earlier name."""
 
 import sys
 
@@ -6,4 +6,4 @@ from helpers.errors import exit_status
 from minicity.convert import main
 
 if __name__ == "__main__":
-    sys.exit(exit_status("python -m minicity.prepare", main, None))
+    sys.exit(exit_status("python -m minicity.convert", main, None))

@@ -2,17 +2,46 @@
 
 import gc
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from tiny import make_camvid, make_minicity
 
+# A small UNet, in this process and in those that tests start.
+SITE = str(Path(__file__).parent / "support" / "site")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SITE, os.environ.get("PYTHONPATH"))))
+sys.path.insert(0, SITE)
+sys.modules.pop("sitecustomize", None)
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads():
+def _threads():
+    """As many threads as the processes that tests start, so that their results are equal bit for bit."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture
+def small_resnets(monkeypatch):
+    """ResNets with one block a stage."""
+    from learning.models import resnet
+
+    for name, (block, _) in resnet._LAYERS.items():
+        monkeypatch.setitem(resnet._LAYERS, name, (block, (1, 1, 1, 1)))
+
+
+@pytest.fixture
+def full_unet():
+    """The UNet with all its channels."""
+    from learning.models.unet import WIDTHS, UNet
+
+    small = UNet.__init__.__defaults__
+    UNet.__init__.__defaults__ = small[0], WIDTHS
+    yield
+    UNet.__init__.__defaults__ = small
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +52,7 @@ def _cache_of_its_own(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _networks_leave_memory():
-    """Parts of a run refer to each other: they stay until Python looks for such circles, and many tests make many runs."""
+    """Networks of earlier tests are in reference cycles, and many tests make many of them."""
     began = time.monotonic()
     yield
     if time.monotonic() - began > 1:

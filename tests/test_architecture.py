@@ -30,9 +30,17 @@ FLOORS = (
     ("learning.run",),
     ("baseline", "evaluate", "minicity", "tools"),
 )
+# Programs that only run another one, for users who type its earlier name.
+ALIASES = {"minicity.prepare": "minicity.convert"}
 # What checks options and data, and so must not import torch, which alone takes seconds.
 TORCH_FREE = ("helpers", "options", "evaluate", "learning.data.datasets", "learning.data.class_weights")
-TORCH_FREE += ("learning.data.predictions", "learning.inference.inputs", "learning.run.setup", "learning.run.rules")
+TORCH_FREE += (
+    "learning.data.predictions",
+    "learning.inference.inputs",
+    "learning.run.setup",
+    "learning.run.rules",
+    "learning.run.command_line",
+)
 
 
 def dotted(path):
@@ -92,9 +100,20 @@ def test_imports_go_down_the_rooms(name):
     if floor < len(FLOORS) - 1:
         beside = {other for other in beside if room_of(other)[1] != room}
     else:  # of programs, none imports another
-        beside = {other for other in beside if program_of(other) not in (None, program_of(name))}
+        allowed = (None, program_of(name), ALIASES.get(name))
+        beside = {other for other in beside if program_of(other) not in allowed}
     assert not above, f"{name} imports {sorted(above)}, which stand above it"
     assert not beside, f"{name} imports {sorted(beside)}, which are not its own"
+
+
+@pytest.mark.parametrize("name", sorted(ALIASES))
+def test_an_alias_only_calls_the_other_program(name):
+    docstring, *imports, call = ast.parse(MODULES[name].read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in imports)
+    assert set(imported_modules(MODULES[name])) == {ALIASES[name], "helpers.errors"}
+    run = f"sys.exit(exit_status('python -m {ALIASES[name]}', main, None))"
+    assert ast.unparse(call) == f"if __name__ == '__main__':\n    {run}"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
@@ -118,8 +137,7 @@ def test_names_in_the_options_are_the_keys_of_the_tables():
 
 
 def test_options_that_are_named_exist():
-    known = {action.dest for action in options.build_parser()._actions}
-    assert set(options.PER_COMMAND) | set(options.RESUMABLE) | set(options.ARCHITECTURE) <= known
+    assert set(options.ARCHITECTURE) | set(options.LENGTHS) | set(options.LOSS_PARAMETERS) <= set(options.OPTIONS)
 
 
 def test_no_program_needs_torch_or_matplotlib_before_its_options_are_checked():

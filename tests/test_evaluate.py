@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import evaluate
+from helpers import threads
 from helpers.errors import InputError, exit_status
 from helpers.images import read_instances, read_label
 from helpers.labels import CITYSCAPES
@@ -30,7 +31,7 @@ def save(path, pixels):
 
 
 def draw(index):
-    """Truth, instances (cars and people, one group) and a prediction with mistakes; all (12, 16)."""
+    """Truth, instances (cars and people, one group) and a prediction with errors; all (12, 16)."""
     generator = np.random.default_rng(index)
     truth = generator.choice(np.array([0, 4, 7, 8, 11, 23], np.uint8), (3, 4)).repeat(4, 0).repeat(4, 1)
     instances = truth.astype(np.uint16)
@@ -86,8 +87,8 @@ def prediction_path(index):
     return Path(f"R/results_val/{NAMES[index]}_leftImg8bit.png")
 
 
-def run(*words):
-    evaluate.main(["--results", "R/results_val", *words])
+def run(*arguments):
+    evaluate.main(["--results", "R/results_val", *arguments])
 
 
 def read(folder="R"):
@@ -102,10 +103,10 @@ def read(folder="R"):
     return {name: float(value) for name, value in lines.items()}, found
 
 
-def assert_refused(capsys, *patterns, words=()):
+def assert_refused(capsys, *patterns, arguments=()):
     """Status 2, one line with all the patterns on standard error, and nothing written."""
     before = {path for path in Path().rglob("*") if path.is_file()}
-    assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val", *words]) == 2
+    assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val", *arguments]) == 2
     printed = capsys.readouterr()
     message = printed.err.splitlines()[-1]
     assert message.startswith("evaluate.py: error: ")
@@ -161,7 +162,7 @@ def test_class_iou_follows_from_the_images_of_the_json(city):
         assert (tp / (tp + fp + fn) if tp + fp + fn else None) == iou
 
 
-def test_equal_results_every_time_and_no_leftovers(city):
+def test_results_are_reproducible_and_no_temporary_files_remain(city):
     run()
     first = [Path("R/results.txt").read_bytes(), Path("R/results.json").read_bytes()]
     run()
@@ -188,15 +189,17 @@ def test_from_within_the_results_folder(city, monkeypatch):
     assert read("..")[1]["split"] == "val"
 
 
-def test_tutorials_flags_are_accepted_with_one_notice(city, capsys):
+def test_options_of_the_tutorial_are_accepted_with_one_note(city, capsys):
     run("--batch_size", "1", "--predict", "--mst")
     notice = capsys.readouterr().err.splitlines()
     assert notice == ["evaluate.py: note: options of baseline.py without effect here: --batch_size --predict --mst"]
 
 
-@pytest.mark.parametrize("words", [["--no_such_flag"], ["--mini", "x"], ["--batch_size", "many"], ["--dataset", "ade"]])
-def test_unknown_flags_and_values_are_refused(city, capsys, words):
-    assert_refused(capsys, words[0], words=words)
+@pytest.mark.parametrize(
+    "arguments", [["--no_such_flag"], ["--mini", "x"], ["--batch_size", "many"], ["--dataset", "ade"]]
+)
+def test_unknown_flags_and_values_are_refused(city, capsys, arguments):
+    assert_refused(capsys, arguments[0], arguments=arguments)
 
 
 def test_train_id_labels_give_the_same_scores(city):
@@ -249,11 +252,11 @@ def test_prediction_of_another_size_is_refused(city, capsys):
 
 
 def test_unreadable_prediction_is_refused(city, capsys):
-    prediction_path(0).write_bytes(b"no picture")
+    prediction_path(0).write_bytes(b"not an image")
     assert_refused(capsys, prediction_path(0), "cannot read")
 
 
-def test_cut_off_label_is_refused(city, capsys):
+def test_truncated_label_is_refused(city, capsys):
     label_path(0).write_bytes(label_path(0).read_bytes()[:-30])
     assert_refused(capsys, label_path(0), "cannot read")
 
@@ -263,13 +266,13 @@ def test_color_prediction_is_refused(city, capsys):
     assert_refused(capsys, prediction_path(1), "use results_val, not results_color_val")
 
 
-def test_folder_of_color_pictures_is_refused(city, capsys):
+def test_folder_of_color_images_is_refused(city, capsys):
     Path("R/results_val").rename("R/results_color_val")
-    assert_refused(capsys, "use results_val, not results_color_val", words=["--results", "R/results_color_val"])
+    assert_refused(capsys, "use results_val, not results_color_val", arguments=["--results", "R/results_color_val"])
 
 
 def test_missing_results_folder_is_refused(city, capsys):
-    assert_refused(capsys, "there is no folder S/results_val", words=["--results", "S/results_val"])
+    assert_refused(capsys, "there is no folder S/results_val", arguments=["--results", "S/results_val"])
 
 
 def test_any_single_official_name_is_accepted(city):
@@ -335,7 +338,7 @@ def test_the_first_bad_image_is_the_one_named(city, capsys):
     assert_refused(capsys, prediction_path(1))
 
 
-def test_the_first_bad_image_is_the_one_named_even_if_a_later_one_is_found_first(city, capsys, monkeypatch):
+def test_the_first_bad_image_is_the_one_named_even_if_a_later_one_fails_first(city, capsys, monkeypatch):
     for index in (1, 2):
         save(prediction_path(index), np.full((12, 16), 99, np.uint8))
     counted, original = threading.Event(), counting.count_image
@@ -379,7 +382,7 @@ def test_progress_bar_is_for_terminals(capsys, monkeypatch, terminal):
     bars = []
     monkeypatch.setattr(tqdm, "tqdm", lambda counted, **options: bars.append(options["total"]) or counted)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert list(counting.with_bar(iter("ab"), 2, "words")) == ["a", "b"]
+    assert list(threads.show_progress(iter("ab"), 2, "counting")) == ["a", "b"]
     assert bars == ([2] if terminal else [])
 
 
@@ -405,7 +408,7 @@ def test_command_line_overrides_the_runs_options(camvid, capsys):
 
 
 def test_split_without_labels_is_refused(camvid, capsys):
-    assert_refused(capsys, "test images of somewhere have no labels", words=["--results", "R/results_test"])
+    assert_refused(capsys, "test images of somewhere have no labels", arguments=["--results", "R/results_test"])
 
 
 def test_labelled_test_split_is_scored(camvid):
@@ -417,7 +420,7 @@ def test_labelled_test_split_is_scored(camvid):
 
 def test_missing_split_is_refused(camvid, capsys):
     Path("R/results_val").rename("R/results_train")
-    assert_refused(capsys, "no train images", words=["--results", "R/results_train"])
+    assert_refused(capsys, "no train images", arguments=["--results", "R/results_train"])
 
 
 @pytest.mark.parametrize(
@@ -441,8 +444,8 @@ def test_missing_data_set_is_refused(tmp_path, monkeypatch):
         run()
 
 
-def png_of_broken_off_data(height, width):
-    """A whole PNG file whose pixels end after half of the rows: Pillow reads the rest as 0."""
+def png_with_half_of_its_rows(height, width):
+    """A complete PNG file with the pixels of half of its rows: Pillow reads the others as 0."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -454,13 +457,13 @@ def png_of_broken_off_data(height, width):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "I", "half", "raw", "palette of two"])
-def test_pixels_are_those_that_pillow_gives(tmp_path, mode):
+def test_pixels_equal_those_of_pillow(tmp_path, mode):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50)).astype(np.uint8)
     path = tmp_path / "label.png"
     if mode == "half":
         Image.fromarray(np.full((30, 50), 255, np.uint8)).save(path)
         read_label(path)  # leaves memory that is not 0
-        path.write_bytes(png_of_broken_off_data(30, 50))
+        path.write_bytes(png_with_half_of_its_rows(30, 50))
     elif mode == "raw":
         Image.fromarray(pixels).save(path, format="BMP")  # not decoded but mapped into memory
     elif mode in ("1", "L"):
@@ -498,9 +501,9 @@ assert "matplotlib" not in sys.modules
 
 
 def test_exit_status_of_the_program(city):
-    words = [sys.executable, str(ROOT / "evaluate.py"), "--results"]
-    done = subprocess.run([*words, "R/results_val"], check=False, capture_output=True, text=True)
+    command = [sys.executable, str(ROOT / "evaluate.py"), "--results"]
+    done = subprocess.run([*command, "R/results_val"], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    done = subprocess.run([*words, "nowhere"], check=False, capture_output=True, text=True)
+    done = subprocess.run([*command, "nowhere"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import run_baseline, run_evaluate, train
+from commands import parse_values, run_baseline, run_evaluate, train
 from PIL import Image
 from tiny import make_minicity, save
 
 import options
-from helpers import plots, run_folder
+from helpers import plots
+from helpers.history import COLUMNS, TIME_COLUMNS
 from helpers.images import colorize, overlay
 from helpers.labels import CITYSCAPES, VOID
 from helpers.scoring import scores
@@ -22,13 +23,13 @@ from learning import checkpoint, losses
 from learning.data.augmentation.mixing import copyblob, cutmix
 from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import View, color_map, view_sample
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatch, LoaderConfig, TrainBatches
 from learning.inference.predict import predict_images
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.rng import COPYBLOB, CUTMIX, VIEW, draw_order, generator
-from learning.run.resume import improves
+from learning.run.saver import improves
 from learning.training.optim import scheduled_rate
 
 RUNS = ("--epochs", 1)
@@ -50,12 +51,12 @@ def test_the_scheduled_rate_falls_with_the_step_not_the_loss():
 
 
 def test_weights_carry_no_module_prefix_and_load_with_one(tmp_path):
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     wrapped = torch.nn.DataParallel(model)
     checkpoint.save({"model_state_dict": wrapped.state_dict()}, tmp_path / "wrapped.pth.tar")
     state = checkpoint.load(tmp_path / "wrapped.pth.tar")
     assert set(state["model_state_dict"]) == set(model.state_dict())
-    checkpoint.load_weights(build_model("UNet", 3, "batch", 1), state, "wrapped", {})
+    checkpoint.load_weights(build_model(Architecture("UNet", 3, "batch"), 1), state, "wrapped", {})
 
 
 def test_the_checkpoint_knows_the_best_of_its_own_epoch(tmp_path, camvid):
@@ -119,7 +120,7 @@ def test_mst_takes_any_batch_size(tmp_path, camvid):
 
 @pytest.mark.parametrize("epochs", [1, 7])
 def test_the_learning_curve_takes_any_length(tmp_path, epochs):
-    history = {name: [0.5] * epochs for name in (*run_folder.COLUMNS.values(), *run_folder.TIME_COLUMNS.values())}
+    history = {name: [0.5] * epochs for name in (*COLUMNS.values(), *TIME_COLUMNS.values())}
     plots.learning_curve(history, tmp_path / "curve.png")
     plots.learning_curve(history | {"miou": [math.nan] * epochs}, tmp_path / "nan.png")
     assert Image.open(tmp_path / "curve.png").size[0] > 1000
@@ -132,7 +133,7 @@ def test_checkpoints_hold_only_tensors_and_plain_values(tmp_path, camvid):
 
 
 def test_the_tutorials_checkpoints_still_load(tmp_path):
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     weights = {f"module.{name}": value for name, value in model.state_dict().items()}
     metrics = {"train_loss": [1.0], "miou": [np.float64(0.25)]}
     torch.save(
@@ -178,7 +179,9 @@ def test_padding_covers_both_axes_with_mean_and_void():
 def test_equal_crop_and_train_size_is_still_cropped(camvid):
     data = open_dataset("camvid", camvid)
     feed = LoaderConfig((0.5,) * 3, (0.25,) * 3, torch.device("cpu"))
-    batches = TrainBatches(Files(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0)
+    batches = TrainBatches(
+        FilePixels(data.split("train"), data.decode), feed, 2, Augmentation((48, 64), (48, 64)), seed=0
+    )
     shapes = {tuple(images.shape) for epoch in range(5) for images, _ in batches.epoch(epoch)}
     assert shapes == {(2, 3, 48, 64)}
 
@@ -239,7 +242,7 @@ def test_copyblob_neither_wraps_nor_smears_nor_cascades():
 
 def test_unet_trains():
     torch.manual_seed(0)
-    model = build_model("UNet", 3, "batch", 0)
+    model = build_model(Architecture("UNet", 3, "batch"), 0)
     images = torch.randn(2, 3, 32, 32)
     labels = (images[:, 0] > 0).long()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -267,13 +270,13 @@ def test_no_loss_counts_void(name):
 
 
 def test_instance_norm_survives_the_pooled_branch():
-    model = build_model("DeepLabv3_resnet50", 3, "instance", 0).train()
+    model = build_model(Architecture("DeepLabv3_resnet50", 3, "instance"), 0).train()
     assert torch.isfinite(model(torch.randn(1, 3, 64, 64))["out"]).all()
 
 
 @pytest.mark.parametrize("norm", ["evo", "evo_b0"])
 def test_evonorm_keeps_the_relus_after_the_additions(norm):
-    model = build_model("DeepLabv3_resnet50", 3, norm, 0)
+    model = build_model(Architecture("DeepLabv3_resnet50", 3, norm), 0)
     kept = [name for name, module in model.named_modules() if isinstance(module, torch.nn.ReLU)]
     assert len(kept) == 16
     assert all(name.endswith(".relu") for name in kept)
@@ -283,7 +286,9 @@ def test_evonorm_keeps_the_relus_after_the_additions(norm):
 def test_void_is_no_class_that_can_be_predicted():
     for name in options.MODELS:
         with torch.inference_mode():
-            assert build_model(name, 19, "batch", 0).eval()(torch.randn(1, 3, 64, 64))["out"].shape[1] == 19
+            assert (
+                build_model(Architecture(name, 19, "batch"), 0).eval()(torch.randn(1, 3, 64, 64))["out"].shape[1] == 19
+            )
 
 
 # ---------------------------------------------------------------------------------------------- scores and pictures
@@ -344,12 +349,12 @@ def test_the_evaluator_swallows_no_mistake(tmp_path, minicity):
 
 
 def test_booleans_are_booleans_and_sizes_are_numbers():
-    parsed = options.parse(["--hflip", "False", "--pin_memory", "--no-cutmix", "--crop_size", "576", "1152"])[0]
-    assert (parsed.hflip, parsed.pin_memory, parsed.cutmix, parsed.crop_size) == (False, True, False, [576, 1152])
+    parsed = parse_values(["--hflip", "False", "--pin_memory", "--no-cutmix", "--crop_size", "576", "1152"])[0]
+    assert (parsed.hflip, parsed.pin_memory, parsed.cutmix, parsed.crop_size) == (False, True, False, (576, 1152))
 
 
 def test_one_number_for_a_size_is_a_square():
-    assert options.parse(["--crop_size", "512"])[0].crop_size == [512, 512]
+    assert parse_values(["--crop_size", "512"])[0].crop_size == (512, 512)
 
 
 def test_choices_are_checked(capsys):

@@ -1,65 +1,65 @@
 """Average the weights of checkpoints of one architecture into a new run: `python -m tools.average RUN_OR_CHECKPOINT ...`.
 
-Means of weights that lie far apart in training, such as those of runs from different seeds, are usually worse than each of them;
-those of one run, or of runs that started from the same weights, may be better. The running statistics of norms are taken anew,
-from batches of training images, for those of the parts do not fit the mean.
+The mean of weights that lie far apart, such as those of runs from different seeds, is usually worse than each of them. The
+mean of checkpoints of one run, or of runs that started from the same weights, may be better. The running statistics of norms
+are estimated anew from batches of training images, because the means of the old ones do not fit the averaged weights.
 """
 
 import argparse
-import shlex
 import sys
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import options
-from helpers import run_folder
 from helpers.errors import InputError, exit_status
 from helpers.parsing import Parser
+from helpers.run_folder import RunFolder
 from learning.data.datasets import splits
+from learning.data.datasets.statistics import dataset_statistics
+from learning.run import command_line
+from learning.run.setup import Setup
 from tools import runs
 
 PROGRAM = "tools.average"
 
 
-def main(argv=None):
-    """Write the average of the checkpoints named on the command line as a run folder.
+@dataclass(frozen=True)
+class Options:
+    """Options of the command line."""
 
-    Raises:
-        InputError: wrong options, checkpoints that do not fit together, missing or unreadable files, an output folder of others.
-    """
-    args = parse(argv)
-    sources = [runs.open_source(word) for word in args.runs]
+    runs: list[str]
+    output: str
+    batches: int
+    device: str
+    num_workers: int
+    force: bool
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the average of the checkpoints named on the command line as a run folder."""
+    asked = parse(argv)
+    sources = [runs.open_source(argument) for argument in asked.runs]
     runs.refuse_differences(sources, options.ARCHITECTURE)
-    run = run_folder.RunFolder(Path(args.output))
-    runs.refuse_foreign(run.path, PROGRAM, args.force)
-    words = ["--device", args.device, "--num_workers", str(args.num_workers)]
-    stored, _ = options.parse(words, sources[0].options)
-    stored.save_path = args.output
-    stored.train_on, stored.holdout = division(sources)
+    run = RunFolder(Path(asked.output))
+    runs.claim_run_folder(run.path, PROGRAM, asked.force)
+    stored = run_options(sources, asked)
 
-    from learning import checkpoint
-    from learning.inference.predictor import Predictor
+    from learning.run.build import Run, build_run
     from tools import average_weights
 
-    model = Predictor(sources[0].weights, "cpu").model
-    states = (Predictor(source.weights, "cpu").model.state_dict() for source in sources)
-    model.load_state_dict(average_weights.mean_weights(states))
-    number = 0
-    if args.batches and average_weights.running_norms(model):
-        number = reestimate(model, sources[0], stored, args.batches)
-    say_differences(sources)
+    def build() -> Run:
+        data = runs.open_training_data(sources[0])
+        statistics = {split: dataset_statistics(data, split) for split in ("train", "val")}
+        return build_run(Setup(stored, frozenset(), data, statistics, run))
 
-    run.create()
-    made_of = [runs.describe(source) for source in sources]
-    state = {"model_state_dict": model.state_dict(), "options": vars(stored), "average of": made_of}
-    checkpoint.save(state, run.best)
-    run_folder.write_options(run.options, vars(stored), circumstances(sources, made_of, number, stored.batch_size))
-    statistics = f"statistics of {number} batches of {stored.batch_size}" if number else "statistics as they were"
-    print(f"{run.best}: the mean of {len(sources)} checkpoints, {statistics}")
-    print(f"predict with it: python baseline.py --save_path {shlex.quote(str(run.path))} --predict")
+    batch_size = stored.training.batch_size
+    model, num_batches = average_weights.average(sources, build, batch_size, asked.batches)
+    print_differences(sources)
+    average_weights.write_run(run, model, sources, stored.stored(), num_batches, PROGRAM)
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> Options:
     """Options of the command line."""
     parser = Parser(
         prog="python -m tools.average", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,86 +72,46 @@ def parse(argv):
         type=int,
         default=100,
         metavar="N",
-        help="training batches of the first run that give the statistics; 0 keeps their mean (default: %(default)s)",
+        help="training batches of the first run for the statistics; 0 keeps the means of the old (default: %(default)s)",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     add("--num_workers", type=int, default=8, metavar="N", help="loader processes (default: %(default)s)")
     add("--force", action="store_true", help="write into a folder that this program did not make")
-    args = parser.parse_args(argv)
-    if args.batches < 0:
-        raise InputError(f"--batches {args.batches}: expected 0 or more")
-    return args
+    asked = Options(**vars(parser.parse_args(argv)))
+    if asked.batches < 0:
+        raise InputError(f"--batches {asked.batches}: expected 0 or more")
+    return asked
 
 
-def reestimate(model, source, stored, most):
-    """Take the statistics of a network anew, from training batches as its run sees them, but not mixed.
-
-    Args:
-        model: on the CPU; it is changed.
-        source: tools.runs.Source of the run.
-        stored: Namespace of the run's options.
-        most: number of batches.
-
-    Returns:
-        int: number of batches.
-    """
-    from learning.data.datasets.statistics import dataset_statistics
-    from learning.run.build import Parts
-    from tools import average_weights
-
-    data = runs.open_training_data(source)
-    parts = Parts(stored, data, {split: dataset_statistics(data, split) for split in ("train", "val")})
-    parts.model.load_state_dict(model.state_dict())
-    epochs = -(-most // len(parts.train_batches))
-    steps = (images for epoch in range(epochs) for images, _ in parts.train_batches.epoch(epoch))
-    # A step of --accumulate passes the network in parts, and statistics are those of a part.
-    batches = (part for images in steps for part in images.split(stored.batch_size))
-    bar, _ = run_folder.progress_bar(most * stored.batch_size, "statistics")
-
-    def counted():
-        for images in islice(batches, most):
-            yield images
-            bar.update(len(images))
-
-    with bar:
-        number = average_weights.reestimate_statistics(parts.model, counted(), parts.precision.autocast)
-    model.load_state_dict(parts.model.state_dict())
-    return number
+def run_options(sources: Sequence[runs.Source], asked: Options) -> options.Options:
+    """Options of the new run: the first run's, but for the division of the images."""
+    argv = ["--device", asked.device, "--num_workers", str(asked.num_workers)]
+    stored, _ = command_line.parse(argv, sources[0].options)
+    train_on, holdout = division(sources)
+    return stored.replaced(save_path=asked.output, train_on=train_on, holdout=holdout)
 
 
-def division(sources):
-    """(str, str or None): --train_on and --holdout that leave for validation, where that is possible, what no run has seen."""
-    found = splits.divisions(source.options for source in sources)
-    return (
-        found.pop() if len(found) == 1 else (max(train_on for train_on, _ in found), None)
-    )  # "trainval" is the greater word
+def division(sources: Sequence[runs.Source]) -> tuple[str, str | None]:
+    """--train_on and --holdout with which validation shows, where possible, no image that a run was trained on."""
+    found = splits.train_val_choices(source.options for source in sources)
+    if len(found) == 1:
+        ((train_on, holdout),) = found
+        return str(train_on), holdout if isinstance(holdout, str) else None
+    trains_on_val = any(train_on == "trainval" for train_on, _ in found)
+    return ("trainval" if trains_on_val else "train"), None
 
 
-def say_differences(sources):
-    """Say which options of the runs differ, for those of the first are kept."""
+def print_differences(sources: Sequence[runs.Source]) -> None:
+    """Print which options of the runs differ: those of the first are kept."""
     first, *others = sources
     compared = set(first.options) - set(options.PER_COMMAND)
     names = {name for source in others for name in compared if source.option(name) != first.option(name)}
-    for line in splits.remarks({str(source.weights): source.options for source in sources}):
+    for line in splits.split_warnings({str(source.weights): source.options for source in sources}):
         print(line)
     if names:
         print(f"the runs differ in {', '.join(f'--{name}' for name in sorted(names))}; the new run has the first's")
     if "seed" in names:
         print("note: runs of different seeds start from different weights; their mean is usually worse than each")
-
-
-def circumstances(sources, made_of, number, batch_size):
-    """dict: what else explains the new run: where its weights come from."""
-    external = sorted({source.about.get("external weights", "unknown") for source in sources} - {"none"})
-    extra = [entry for source in sources for entry in source.about.get("extra data", [])]
-    return {
-        "made by": PROGRAM,
-        "average of": made_of,
-        "statistics": f"of {number} batches of {batch_size} training images" if number else "as they were",
-        "external weights": ", ".join(external) or "none",
-        "extra data": [entry for index, entry in enumerate(extra) if entry not in extra[:index]],
-        "commit": run_folder.source_commit(),
-    }
 
 
 if __name__ == "__main__":

@@ -1,95 +1,107 @@
-"""Runs side by side: `python -m tools.compare RUN RUN ...`: options that differ, curves, class IoU, and what may be chance.
+"""Compare runs: `python -m tools.compare RUN RUN ...`: options that differ, curves, class IoU, and statistical significance.
 
-Every run is compared with the first one by a paired bootstrap over the images: both are scored on the same drawn images, again
-and again. It judges these weights on images of this kind; another seed of the same training is another run, and is not in it.
+Every run is compared with the first one by a paired bootstrap over the images: both are scored on the same resamples. The result
+holds for these weights on images of this kind; it does not include the variation between seeds of the same training.
 """
 
 import argparse
 import math
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from helpers.errors import InputError, exit_status
+from helpers.output import Signature, claim_file, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import write_text
+from helpers.run_folder import read_options
 from helpers.scoring import bootstrap, scores
 from learning.data.datasets import DATASETS
-from learning.data.datasets.splits import recording, remarks
-from learning.data.predictions import find_dataset
+from learning.data.datasets.splits import recording, split_warnings
+from learning.data.predictions import open_run_dataset
 from options import PER_COMMAND
-from tools import run_reader as viewing
+from tools.run_reader import Counts, format_value, open_run, read_counts, read_history
 from tools.runs import DEFAULTS
 
 _PROGRAM = "python -m tools.compare"
 _FILES = ("comparison.txt", "curves.png", "class_iou.png")
+_SIGNATURE = Signature(_PROGRAM, f"{_PROGRAM}\n\n".encode())  # in the first of these files, which stands for all
 
 
-def main(argv=None):
-    """Compare the runs that the words of `argv` name.
+class Resampling(NamedTuple):
+    """The draws of the bootstrap; `blocks` is the recording of each image, None to draw single images."""
 
-    Raises:
-        InputError: wrong options; missing or damaged files; runs scored on different images; files of somebody else.
-    """
+    num_resamples: int
+    seed: int
+    blocks: list[str] | None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare runs."""
     args = _parse(argv)
-    runs = [viewing.open_run(path) for path in args.runs]
+    runs = [open_run(path) for path in args.runs]
     names = label_runs([run.path for run in runs])
     output = Path(args.output) if args.output else None
     if output:
-        _refuse_foreign(output, args.force)
-    stored = [viewing.read_about(run)[0] for run in runs]
-    histories = [viewing.read_history(run) for run in runs]
-
-    def find(path):
-        return find_dataset(args, path)
-
-    counts = [viewing.read_counts(run, args.split, find) for run in runs]
-    for name, found in zip(names[1:], counts[1:], strict=True):
-        check_alike(names[0], counts[0], name, found)
-    blocks = [recording(name) for name in counts[0].names] if args.blocks else None
-    about = f"{len(counts[0].names)} {args.split} images of the {counts[0].dataset} data set"
-    notes = remarks(dict(zip(names, stored, strict=True))) if args.split == "val" else []
-    parts = [
-        "\n".join([about, *(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True))]),
-        *notes,
-        options_table(names, stored, DEFAULTS),
-        class_table(names, counts),
-        *judge(names, counts, args.resamples, args.seed, blocks),
+        is_ours = _SIGNATURE.is_in(output / _FILES[0])
+        for name in _FILES:
+            claim_file(output / name, "--output", _SIGNATURE, args.force or is_ours, in_new_folder=True)
+    stored = {name: read_options(run.options) for name, run in zip(names, runs, strict=True)}
+    histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
+    counts = {
+        name: read_counts(run, args.split, lambda folder: open_run_dataset(args.dataset, args.dataset_path, folder))
+        for name, run in zip(names, runs, strict=True)
+    }
+    first = counts[names[0]]
+    for name in names[1:]:
+        check_same_images(names[0], first, name, counts[name])
+    blocks = [recording(image) for image in first.names] if args.blocks else None
+    resampling = Resampling(args.resamples, args.seed, blocks)
+    paragraphs = [
+        f"{len(first.names)} {args.split} images of the {first.dataset} data set\n"
+        + "\n".join(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True)),
+        *(split_warnings(stored) if args.split == "val" else []),
+        options_table(stored, DEFAULTS),
+        class_table(counts),
+        *(difference_paragraph(names[0], first, name, counts[name], resampling) for name in names[1:]),
+        method_paragraph(resampling),
     ]
-    text = "\n\n".join(parts)
+    text = "\n\n".join(paragraphs)
     print(text)
     if output:
-        _write(output, text, names, histories, counts)
+        _write(output, text, histories, counts)
 
 
-def _parse(argv):
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("runs", metavar="RUN", nargs="+", help="run folders; the others are compared with the first")
-    add("--split", choices=("val", "test", "train"), default="val", help="whose predictions (default: %(default)s)")
+    add(
+        "--split",
+        choices=("val", "test", "train"),
+        default="val",
+        help="split of the predictions (default: %(default)s)",
+    )
     add("--output", metavar="FOLDER", help=f"also write {', '.join(_FILES)} there")
     add("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    add(
-        "--blocks",
-        action="store_true",
-        help="draw whole recordings (by the beginnings of the file names), not single images",
-    )
+    add("--blocks", action="store_true", help="resample whole recordings (by file name prefix), not single images")
     add("--dataset", choices=tuple(DATASETS), help="data set format (default: the runs', else minicity)")
     add("--dataset_path", metavar="FOLDER", help="its folder (default: the runs', else ./ and its name)")
     add("--force", action="store_true", help="replace files of these names even if this program did not make them")
     args = parser.parse_args(argv)
     if len(args.runs) < 2:
-        parser.error("one run is nothing to compare: name two or more")
+        parser.error("there is nothing to compare with one run: name two or more")
     for name, lowest, highest in (("resamples", 100, 10**6), ("seed", 0, 2**63 - 1)):
         if not lowest <= getattr(args, name) <= highest:
             parser.error(f"--{name} {getattr(args, name)}: expected {lowest} .. {highest}")
     return args
 
 
-def label_runs(paths):
-    """list of str: names of the runs' folders, with as much of the path before them as tells them apart."""
+def label_runs(paths: Sequence[Path]) -> list[str]:
+    """Names of the runs' folders, with as many parent folders as make them distinct."""
     parts = [path.resolve().parts for path in paths]
     if len(set(parts)) < len(parts):
         twice = next(path for path, others in zip(paths, parts, strict=True) if parts.count(others) > 1)
@@ -100,12 +112,8 @@ def label_runs(paths):
     return ["/".join(part[-length:]) for part in parts]
 
 
-def check_alike(first_name, first, name, counts):
-    """Check that two runs were scored on the same images and classes.
-
-    Raises:
-        InputError: says what differs.
-    """
+def check_same_images(first_name: str, first: Counts, name: str, counts: Counts) -> None:
+    """Refuse two runs that were scored on different images, labels or classes."""
     if (first.dataset, first.classes) != (counts.dataset, counts.classes):
         raise InputError(
             f"{first_name} was scored on the {first.dataset} data set, {name} on {counts.dataset}; compare runs on the same data"
@@ -117,130 +125,127 @@ def check_alike(first_name, first, name, counts):
             f"{first_name} and {name} were scored on different images ({len(first.names)} and {len(counts.names)}; "
             f"{len(missing)} in only one of them{example}); predict the same split with both"
         )
-    truth, other = first.tp + first.fn, counts.tp + counts.fn
-    if (truth != other).any():
-        image = first.names[int(np.flatnonzero((truth != other).any(1))[0])]
+    differs = (first.tp + first.fn != counts.tp + counts.fn).any(1)
+    if differs.any():
+        image = first.names[int(np.flatnonzero(differs)[0])]
         raise InputError(f"{first_name} and {name} were scored against different labels of {image}; evaluate both anew")
 
 
-def options_table(names, stored, defaults):
-    """str: the options in which the runs differ, a column a run; what a run's options.json lacks is the default."""
-    unknown = [name for name, options in zip(names, stored, strict=True) if not options]
+def options_table(stored: Mapping[str, Mapping[str, object]], defaults: Mapping[str, object]) -> str:
+    """The options in which the runs differ, one column for each run; an option missing in options.json has its default.
+
+    Args:
+        stored: name of the run -> its options.
+    """
+    unknown = [name for name, options in stored.items() if not options]
     if unknown:
         return f"options: {', '.join(unknown)} has no options.json, so they cannot be compared"
-    known = dict.fromkeys(name for options in stored for name in options)
+    known = dict.fromkeys(option for options in stored.values() for option in options)
     rows = []
-    for name in known:
-        values = [options.get(name, defaults.get(name)) for options in stored]
-        if name not in PER_COMMAND and any(value != values[0] for value in values):
-            rows.append([name, *map(viewing.plain, values)])
+    for option in known:
+        values = [options.get(option, defaults.get(option)) for options in stored.values()]
+        if option not in PER_COMMAND and any(value != values[0] for value in values):
+            rows.append([option, *map(format_value, values)])
     if not rows:
         return "options: no difference"
-    return align([["option", *names], *rows], right=False)
+    return align([["option", *stored], *rows], right=False)
 
 
-def align(rows, right=True):
-    """str: rows of words as columns, the first one to the left."""
+def align(rows: Iterable[Sequence[str]], right: bool = True) -> str:
+    """Text in columns, the first one left-aligned."""
+    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for first, *others in rows:
-        cells = [
-            word.rjust(width) if right else word.ljust(width) for word, width in zip(others, widths[1:], strict=True)
-        ]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    for row in rows:
+        cells = [cell.rjust(width) if right else cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def class_iou(counts):
-    """float64 (C,): IoU of each class over all images."""
+def class_iou(counts: Counts) -> np.ndarray:
+    """IoU of each class over all images, float64 (C,)."""
     return scores.iou_of_counts(counts.tp.sum(0), counts.fp.sum(0), counts.fn.sum(0))
 
 
-def class_table(names, counts):
-    """str: IoU of each class and their mean in percent, a column a run."""
-    ious = np.stack([class_iou(found) for found in counts])
-    rows = [["IoU in %", *names]]
-    rows += [[name, *map(_percent, column)] for name, column in zip(counts[0].classes, ious.T, strict=True)]
+def class_table(counts: Mapping[str, Counts]) -> str:
+    """IoU of each class and their mean in percent, one column for each run."""
+    ious = np.stack([class_iou(found) for found in counts.values()])
+    classes = next(iter(counts.values())).classes
+    rows = [["IoU in %", *counts]]
+    rows += [[name, *map(_percent, column)] for name, column in zip(classes, ious.T, strict=True)]
     return align([*rows, ["mean", *(_percent(scores.mean(iou)) for iou in ious)]])
 
 
-def _percent(value):
+def _percent(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def judge(names, counts, num_resamples, seed, blocks):
-    """What each run differs from the first by, and whether that could be chance.
-
-    Yields:
-        str: a paragraph a run, then what the intervals do not cover.
-    """
-    first = counts[0]
-    for name, found in zip(names[1:], counts[1:], strict=True):
-        mean, classes = bootstrap.paired_difference(
-            (first.tp, first.fp, first.fn), (found.tp, found.fp, found.fn), num_resamples, seed, blocks
-        )
-        lines = [f"mean IoU, {name} - {names[0]} = {verdict(mean)}"]
-        each = [
-            (class_name, bootstrap.Interval(*values))
-            for class_name, *values in zip(first.classes, *classes, strict=True)
-            if not any(map(math.isnan, values)) and (values[1] > 0 or values[2] < 0)
-        ]
-        lines += [
-            f"  {class_name}: {verdict(values)}" for class_name, values in sorted(each, key=lambda item: item[1].value)
-        ]
-        chance = (
-            f"; of {len(first.classes)} such intervals about {len(first.classes) / 20:.0f} miss by chance"
-            if each
-            else ""
-        )
-        lines.append(f"  classes that differ by more than chance: {len(each)} of {len(first.classes)}{chance}")
-        yield "\n".join(lines)
-    drawn = "single images" if blocks is None else f"{len(set(blocks))} recordings"
-    caveat = (
-        "Images of one recording resemble each other, which makes the intervals too narrow: --blocks draws whole recordings."
-        if blocks is None
-        else "With few recordings the intervals are rough."
+def difference_paragraph(first_name: str, first: Counts, name: str, counts: Counts, resampling: Resampling) -> str:
+    """The difference of a run to the first one, and the classes in which it is significant."""
+    mean, classes = bootstrap.paired_difference(
+        (first.tp, first.fp, first.fn), (counts.tp, counts.fp, counts.fn), *resampling
     )
-    yield (
-        f"95 % intervals from {num_resamples} resamples of {drawn}, the same for both runs. {caveat}\n"
-        "They say how sure the difference is for these weights; to judge a setting, repeat both trainings with other seeds."
-    )
+    intervals = [bootstrap.Interval(*values) for values in np.transpose(np.asarray(classes)).tolist()]
+    significant = {
+        class_name: interval
+        for class_name, interval in zip(first.classes, intervals, strict=True)
+        if is_significant(interval)
+    }
+    lines = [f"mean IoU, {name} - {first_name} = {verdict(mean)}"]
+    for class_name in sorted(significant, key=lambda class_name: significant[class_name].value):
+        lines.append(f"  {class_name}: {verdict(significant[class_name])}")
+    num_classes = len(first.classes)
+    by_chance = f"; of {num_classes} such intervals about {num_classes / 20:.0f} miss by chance" if significant else ""
+    lines.append(f"  classes that differ by more than chance: {len(significant)} of {num_classes}{by_chance}")
+    return "\n".join(lines)
 
 
-def verdict(difference):
-    """str: a difference of IoU with its interval in points, and in words what it means."""
+def is_significant(difference: bootstrap.Interval) -> bool:
+    """Whether the interval excludes 0; False for NaN."""
+    return difference.low > 0 or difference.high < 0
+
+
+def verdict(difference: bootstrap.Interval) -> str:
+    """A difference of IoU with its interval in points, and whether it is significant."""
     value, low, high = difference
-    sure = low > 0 or high < 0
-    words = "more than chance" if sure else "no difference" if value == low == high == 0 else "could be chance"
-    return f"{100 * value:+.1f} points, 95 % interval [{100 * low:.1f}, {100 * high:.1f}]: {words}"
+    conclusion = "could be chance"
+    if is_significant(difference):
+        conclusion = "more than chance"
+    elif value == low == high == 0:
+        conclusion = "no difference"
+    return f"{100 * value:+.1f} points, 95 % interval [{100 * low:.1f}, {100 * high:.1f}]: {conclusion}"
 
 
-def _refuse_foreign(output, force):
-    """Check that nothing of somebody else would be replaced: comparison.txt begins with this program's name.
+def method_paragraph(resampling: Resampling) -> str:
+    """How the intervals were computed, and what they do not cover."""
+    drawn = "single images"
+    caveat = (
+        "Images of one recording are similar, which makes the intervals too narrow: --blocks draws whole recordings."
+    )
+    if resampling.blocks is not None:
+        drawn = f"{len(set(resampling.blocks))} recordings"
+        caveat = "With few recordings the intervals are rough."
+    return (
+        f"95 % intervals from {resampling.num_resamples} resamples of {drawn}, the same for both runs. {caveat}\n"
+        "They hold for the difference of these weights; to compare settings, repeat both trainings with other seeds."
+    )
 
-    Raises:
-        InputError: names the file.
-    """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file; name a folder")
-    there = [output / name for name in _FILES if (output / name).exists()]
-    mark = output / _FILES[0]
-    own = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(f"{_PROGRAM}\n")
-    if there and not own and not force:
-        raise InputError(f"{there[0]} was not made by {_PROGRAM}; name another --output, or add --force")
 
-
-def _write(output, text, names, histories, counts):
-    from helpers import plots  # matplotlib takes a second
+def _write(
+    output: Path, text: str, histories: Mapping[str, dict[str, list[float]]], counts: Mapping[str, Counts]
+) -> None:
+    from helpers import plots  # imports matplotlib, which takes a second and is needed with --output only
 
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / _FILES[0], f"{_PROGRAM}\n\n{text}\n")
     written = [_FILES[0]]
-    known = {name: history for name, history in zip(names, histories, strict=True) if history}
+    known = {name: history for name, history in histories.items() if history}
     if known:
         plots.compared_curves(known, output / _FILES[1])
         written.append(_FILES[1])
-    plots.compared_classes(counts[0].classes, dict(zip(names, map(class_iou, counts), strict=True)), output / _FILES[2])
+    classes = next(iter(counts.values())).classes
+    plots.compared_classes(classes, {name: class_iou(found) for name, found in counts.items()}, output / _FILES[2])
     written.append(_FILES[2])
     print(f"\n{', '.join(written)} are in {output}")
 

@@ -1,5 +1,6 @@
 """Majority votes over label maps."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
 
@@ -10,17 +11,11 @@ from helpers.errors import InputError
 _MOST = 2**53  # so that sums are exact, as int64 and as float64
 
 
-def whole_weights(weights):
-    """Whole numbers in the same proportion as the weights of voters, so that a tie is a tie and not a matter of rounding.
+def whole_weights(weights: Sequence[float]) -> list[int]:
+    """Integers in the same proportion as the weights of voters, so that ties do not depend on rounding.
 
     Args:
-        weights: numbers of 0 or more, taken as they are written: 0.1 is one tenth.
-
-    Returns:
-        list of int
-
-    Raises:
-        InputError: negative or infinite weights, all of them 0, or too many digits.
+        weights: 0 or more, not all 0, taken as they are written: 0.1 is one tenth.
     """
     shown = " ".join(map(str, weights))
     if not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
@@ -33,21 +28,20 @@ def whole_weights(weights):
     return whole
 
 
-def majority(choices, weights):
-    """The value with the most votes in every pixel.
-
-    Of values with equally many votes, the one wins that was chosen by the voter who stands first in `choices`.
+def majority(choices: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:
+    """The value with the most votes in every pixel; in a tie, that of the voter who comes first in `choices`.
 
     Args:
-        choices: list of R arrays of one shape, a voter each.
-        weights: list of R int of 0 or more, the votes that each voter has; not all 0.
-
-    Returns:
-        array of that shape
+        choices: an array of one shape from each voter.
+        weights: votes of each voter, not all 0.
     """
-    winner, most = np.zeros_like(choices[0]), np.zeros(choices[0].shape, np.int64)
+    winner = np.zeros_like(choices[0])
+    most = np.zeros(choices[0].shape, np.int64)
     for choice in choices:
-        votes = sum((other == choice) * np.int64(weight) for other, weight in zip(choices, weights, strict=True))
+        votes = np.zeros(choice.shape, np.int64)
+        for other, weight in zip(choices, weights, strict=True):
+            votes += (other == choice) * np.int64(weight)
         better = votes > most
-        winner[better], most[better] = choice[better], votes[better]
+        winner[better] = choice[better]
+        most[better] = votes[better]
     return winner

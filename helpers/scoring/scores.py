@@ -1,236 +1,209 @@
-"""Scores of predictions: the only definition of IoU, nIoU, category scores and accuracies in the program.
+"""IoU, nIoU, category scores and accuracies of predictions: the only definition of each in the program.
 
-The definitions are those of the Cityscapes benchmark (Cordts et al., CVPR 2016, section 3.2, and the evaluation in
-cityscapesScripts). Everything is counted in int64 first and divided once, in float64. A score without a single pixel to
-judge it by (0 / 0) is nan, and means skip nan.
+The definitions are those of the Cityscapes benchmark (Cordts et al., CVPR 2016, section 3.2, and
+evalPixelLevelSemanticLabeling.py of cityscapesScripts). Pixels are counted in int64 and divided once, in float64. A score
+that is 0 / 0 is NaN, and means skip NaN.
+
+Shapes: a confusion matrix over n labels is int64 (n, n), rows are the truth. L is the number of label ids of a table, C the
+number of its classes. `scored` is bool (n,), the rows that are evaluated; None means all. Ratios are 0 .. 1.
 """
+
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from helpers.errors import InputError
+from helpers.labels import Label, LabelTable
 
-INSTANCE_BASE = 1000  # an instance's number in an instance map is its label id x 1000 + a counter
+INSTANCE_BASE = 1000  # an instance id is label id * 1000 + a counter
 
 
-def confusion_matrix(truth, prediction, num_labels):
-    """Count the pixels of each pair of true and predicted value.
+class Scores(TypedDict):
+    """All scores of a set of images, by class or category name; NaN where undefined.
+
+    `accuracy` is correct pixels / all pixels, void included, as the VIPriors challenge kit defines it; `labelled_accuracy`
+    is over the pixels of scored classes.
+    """
+
+    class_iou: dict[str, float]
+    class_niou: dict[str, float]
+    class_accuracy: dict[str, float]
+    category_iou: dict[str, float]
+    category_niou: dict[str, float]
+    mean_class_iou: float
+    mean_class_niou: float
+    mean_class_accuracy: float
+    mean_category_iou: float
+    mean_category_niou: float
+    accuracy: float
+    labelled_accuracy: float
+
+
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_labels: int) -> np.ndarray:
+    """Count the pixels of each pair of true and predicted value, int64 (n, n).
 
     Args:
-        truth, prediction: uint8, of the same shape, values below `num_labels`.
+        truth, prediction: uint8 of the same shape, values below `num_labels`.
         num_labels: n, at most 256.
-
-    Returns:
-        int64 (n, n): rows are the truth, columns the prediction.
     """
     assert truth.shape == prediction.shape, (truth.shape, prediction.shape)
     assert max(truth.max(initial=0), prediction.max(initial=0)) < num_labels <= 256, "value outside the matrix"
-    truth, prediction, pixels = _runs(truth, prediction)
-    pairs = truth.astype(np.uint16)  # two bytes hold any pair, and small keys are what makes the count fast
+    truth, prediction, lengths = _encode_runs(truth, prediction)
+    pairs = truth.astype(np.uint16)  # two bytes hold every pair, and counting small keys is fastest
     pairs *= np.uint16(num_labels)
     pairs += prediction
-    return _bincount(pairs, pixels, num_labels**2).reshape(num_labels, num_labels)
+    return _count_keys(pairs, lengths, num_labels**2).reshape(num_labels, num_labels)
 
 
-def _runs(first, second):
-    """The pixels of two maps, row after row, those alike in a row as one: label maps are areas, so few are left.
+def _encode_runs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Run-length encode the pairs of values of two maps: (k,) values of each map and the int64 (k,) run lengths.
 
-    Returns:
-        ((k,), (k,), int64 (k,) or None): values of the runs in both maps, and how many pixels each stands for. Maps that
-        are mostly noise are faster pixel by pixel: then these are the pixels themselves, and None.
+    Label maps consist of areas, so few runs remain. Noisy maps are faster to count by pixel: for them the values are the
+    pixels themselves and the lengths are None.
     """
-    first, second = first.ravel(), second.ravel()
-    begins = np.ones(first.shape, bool)
-    np.not_equal(first[1:], first[:-1], out=begins[1:])
-    begins[1:] |= second[1:] != second[:-1]
-    if np.count_nonzero(begins) > len(begins) // 8:
+    first = first.ravel()
+    second = second.ravel()
+    is_start = np.ones(first.shape, bool)
+    np.not_equal(first[1:], first[:-1], out=is_start[1:])
+    is_start[1:] |= second[1:] != second[:-1]
+    if np.count_nonzero(is_start) > len(is_start) // 8:
         return first, second, None
-    starts = np.flatnonzero(begins)
-    return first[starts], second[starts], np.diff(starts, append=len(begins))
+    starts = np.flatnonzero(is_start)
+    return first[starts], second[starts], np.diff(starts, append=len(is_start))
 
 
-def _bincount(keys, pixels, length):
-    # With weights numpy counts in float64, which is exact up to 2^53 pixels.
-    return np.bincount(keys, pixels, length).astype(np.int64, copy=False)
+def _count_keys(keys: np.ndarray, lengths: np.ndarray | None, num_keys: int) -> np.ndarray:
+    # With weights, numpy counts in float64, which is exact up to 2^53 pixels.
+    return np.bincount(keys, lengths, num_keys).astype(np.int64, copy=False)
 
 
-def merge(confusion, truth_labels, predicted_labels, num_labels):
-    """Confusion matrix over labels from one over the values that stand in files.
-
-    Args:
-        confusion: int64 (256, 256), rows are the truth.
-        truth_labels, predicted_labels: uint8 (256,), the label of each value, below n; several values may share one.
-        num_labels: n.
-
-    Returns:
-        int64 (n, n)
-    """
-    values, predicted = np.nonzero(confusion)
-    merged = np.zeros((num_labels, num_labels), np.int64)
-    np.add.at(merged, (truth_labels[values], predicted_labels[predicted]), confusion[values, predicted])
-    return merged
-
-
-def pixel_counts(confusion, scored=None):
-    """True positives, false positives and false negatives of each label.
-
-    Predicting an unscored label on a scored row is a false negative; on an unscored row no prediction is a mistake.
+def remap_confusion(
+    confusion: np.ndarray, truth_labels: np.ndarray, predicted_labels: np.ndarray, num_labels: int
+) -> np.ndarray:
+    """Turn a confusion matrix over file values, int64 (256, 256), into one over labels.
 
     Args:
-        confusion: int64 (n, n), rows are the truth.
-        scored: bool (n,), the rows that are evaluated; None is all.
-
-    Returns:
-        (int64 (n,), int64 (n,), int64 (n,)): TP, FP, FN; zeros for unscored labels.
+        truth_labels, predicted_labels: uint8 (256,), the label of each file value, below `num_labels`. Values may share one.
     """
-    scored = _scored(confusion, scored)
+    truth, predicted = np.nonzero(confusion)
+    remapped = np.zeros((num_labels, num_labels), np.int64)
+    np.add.at(remapped, (truth_labels[truth], predicted_labels[predicted]), confusion[truth, predicted])
+    return remapped
+
+
+def pixel_counts(confusion: np.ndarray, scored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, false positives and false negatives of each label, int64 (n,) each; zeros for unscored labels.
+
+    An unscored label predicted on a scored row is a false negative. Predictions on unscored rows are not counted.
+    """
+    scored = _rows(confusion, scored)
     valid = confusion * scored[:, None]
-    hits = np.diagonal(valid)
-    return hits.copy(), (valid.sum(0) - hits) * scored, valid.sum(1) - hits
+    tp = np.diagonal(valid)
+    return tp.copy(), (valid.sum(0) - tp) * scored, valid.sum(1) - tp
 
 
-def class_counts(confusions, table):
-    """Pixels of each class in each image.
-
-    Args:
-        confusions: sequence of n int64 (L, L), over the label ids of `table`.
-        table: helpers.labels.LabelTable of C classes.
-
-    Returns:
-        (int64 (n, C), int64 (n, C), int64 (n, C)): TP, FP, FN.
-    """
-    scored, ids = scored_rows(table), [row.id for row in table.classes]
-    counted = [pixel_counts(confusion, scored) for confusion in confusions]
-    return tuple(np.array(part)[:, ids] for part in zip(*counted, strict=True))
+def class_counts(confusions: Iterable[np.ndarray], table: LabelTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """TP, FP and FN of each class in each image, int64 (N, C) each, from N confusion matrices over label ids."""
+    scored = scored_rows(table)
+    ids = [row.id for row in table.classes]
+    tp, fp, fn = zip(*(pixel_counts(confusion, scored) for confusion in confusions), strict=True)
+    return np.array(tp)[:, ids], np.array(fp)[:, ids], np.array(fn)[:, ids]
 
 
-def iou(confusion, scored=None):
-    """Intersection over union of each label, TP / (TP + FP + FN), as Cityscapes counts them.
-
-    Args:
-        confusion: int64 (n, n), rows are the truth.
-        scored: bool (n,), the rows that are evaluated; None is all.
-
-    Returns:
-        float64 (n,): 0 .. 1; nan for unscored labels and those that neither occur nor are predicted.
-    """
+def iou(confusion: np.ndarray, scored: np.ndarray | None = None) -> np.ndarray:
+    """Intersection over union of each label, float64 (n,); NaN for unscored labels and for absent, unpredicted ones."""
     return iou_of_counts(*pixel_counts(confusion, scored))
 
 
-def iou_of_counts(hits, false_positives, misses):
-    """Intersection over union of counts that were added up already, TP / (TP + FP + FN).
+def iou_of_counts(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
+    """Intersection over union, TP / (TP + FP + FN), elementwise; NaN where all three are 0."""
+    return _ratio(tp, fp, fn)
 
-    Args:
-        hits, false_positives, misses: numbers of pixels, of the same shape.
 
-    Returns:
-        float64, of their shape: 0 .. 1; nan where all three are 0.
+def class_accuracy(confusion: np.ndarray, scored: np.ndarray | None = None) -> np.ndarray:
+    """Recall of each label, TP / (TP + FN), float64 (n,); NaN for unscored labels and those that do not occur."""
+    tp, _, fn = pixel_counts(confusion, scored)
+    return _ratio(tp, 0, fn)
+
+
+def pixel_accuracy(confusion: np.ndarray, scored: np.ndarray | None = None) -> float:
+    """Correct share of the pixels of scored rows; NaN if there are none."""
+    tp, _, fn = pixel_counts(confusion, scored)
+    return float(_ratio(tp.sum(), 0, fn.sum()))
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    array = np.array(list(values), np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if len(array) else float("nan")
+
+
+def category_iou(confusion: np.ndarray, table: LabelTable) -> np.ndarray:
+    """IoU of each category, float64, in the order of `table.categories`.
+
+    Confusing two classes of a category is not an error. Ignored labels belong to no category here.
     """
-    return _ratio(hits, false_positives, misses)
-
-
-def class_accuracy(confusion, scored=None):
-    """Share of each label's pixels that is predicted right (recall).
-
-    Args:
-        confusion: int64 (n, n), rows are the truth.
-        scored: bool (n,), the rows that are evaluated; None is all.
-
-    Returns:
-        float64 (n,): 0 .. 1; nan for unscored labels and those that do not occur.
-    """
-    hits, _, misses = pixel_counts(confusion, scored)
-    return _ratio(hits, 0, misses)
-
-
-def pixel_accuracy(confusion, scored=None):
-    """Share of the pixels of scored rows that is predicted right.
-
-    Args:
-        confusion: int64 (n, n), rows are the truth.
-        scored: bool (n,), the rows that are evaluated; None is all.
-
-    Returns:
-        float: 0 .. 1; nan without such pixels.
-    """
-    hits, _, misses = pixel_counts(confusion, scored)
-    return float(_ratio(hits.sum(), 0, misses.sum()))
-
-
-def mean(values):
-    """Mean of the values that are not nan; nan when there are none.
-
-    Args:
-        values: float64 (n,), or any iterable of numbers.
-
-    Returns:
-        float
-    """
-    values = np.array(list(values), np.float64)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def category_iou(confusion, table):
-    """IoU of each category; mistaking one class for another of the same category is no mistake.
-
-    Args:
-        confusion: int64 (n, n) over label ids, rows are the truth.
-        table: helpers.labels.LabelTable with n rows.
-
-    Returns:
-        float64 (k,), in the order of `table.categories`.
-    """
-    scores = []
+    values = []
     for name, rows in table.categories.items():
-        inside = [row.id for row in rows if not row.ignored]
-        hits = confusion[np.ix_(inside, inside)].sum()
-        scores.append(_ratio(hits, _taken_for(name, inside, confusion, table), confusion[inside].sum() - hits))
-    return np.array(scores, np.float64)
+        ids = [row.id for row in rows if not row.ignored]
+        tp = confusion[np.ix_(ids, ids)].sum()
+        values.append(_ratio(tp, _category_fp(name, ids, confusion, table), confusion[ids].sum() - tp))
+    return np.array(values, np.float64)
 
 
-def _taken_for(category, ids, confusion, table):
+def _category_fp(category: str, ids: Sequence[int], confusion: np.ndarray, table: LabelTable) -> np.int64:
     """Number of pixels of scored classes of other categories that are predicted as one of `ids`."""
     others = [row.id for row in table.classes if row.category != category]
     return confusion[np.ix_(others, ids)].sum()
 
 
-def instance_matches(instances, prediction, table):
-    """Count for each instance of an image how many of its pixels are predicted right.
+def instance_matches(instances: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
+    """Count the correctly predicted pixels of each instance in an image.
 
-    Values of 1000 and below are regions, or groups of objects that were not told apart: no instances. Instances of
-    ignored classes do not count either.
+    Instance ids up to 1000 are regions without instances, or groups that were not annotated one by one; they are skipped, as
+    are instances of ignored classes.
 
     Args:
-        instances: uint16 or int32 (H, W), label id x 1000 + counter for an instance.
+        instances: uint16 or int32 (H, W), label id * 1000 + counter for an instance.
         prediction: uint8 (H, W), label ids; other values match nothing.
-        table: helpers.labels.LabelTable.
 
     Returns:
-        int64 (k, 4), by ascending instance number: label id, pixels, pixels predicted as this label, and pixels
-        predicted as any label of its category, ignored ones too.
+        int64 (k, 4), by ascending instance id: label id, pixels, pixels predicted as this label, and pixels predicted as any
+        label of its category, ignored ones included.
 
     Raises:
         InputError: the class of an instance is not in the table, or is a class without instances.
     """
     assert instances.shape == prediction.shape, (instances.shape, prediction.shape)
-    numbers, predicted, pixels = _runs(instances, prediction)
-    where = np.flatnonzero(numbers > INSTANCE_BASE)
-    numbers, predicted, pixels = numbers[where], predicted[where], None if pixels is None else pixels[where]
-    present = np.zeros(int(numbers.max(initial=0)) + 1, bool)  # by instance number: much faster than sorting the pixels
-    present[numbers] = True
-    index = np.cumsum(present) - 1
-    keys, numbers = index[numbers] * 256 + predicted, np.flatnonzero(present)
-    counts = _bincount(keys, pixels, len(numbers) * 256).reshape(-1, 256)
-    rows = [_instance_row(*instance, table) for instance in zip(numbers, counts.sum(1), strict=True)]
+    numbers, counts = _prediction_histograms(instances, prediction)
+    rows = [_instance_row(number, count, table) for number, count in zip(numbers, counts.sum(1), strict=True)]
     counts = counts[[not row.ignored for row in rows]]
     labels = np.array([row.id for row in rows if not row.ignored], np.int64)
     names = [row.category for row in table.rows]
-    category = np.array([names.index(name) for name in names] + [-1] * (256 - len(names)))  # of each value
+    category = np.full(256, -1)  # of each predicted value
+    category[: len(names)] = [names.index(name) for name in names]
     in_category = counts * (category == category[labels][:, None])
     return np.stack([labels, counts.sum(1), counts[np.arange(len(labels)), labels], in_category.sum(1)], 1)
 
 
-def _instance_row(number, pixels, table):
+def _prediction_histograms(instances: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Instance ids (k,) above 1000, ascending, and int64 (k, 256), how often each value is predicted in each instance."""
+    numbers, predicted, lengths = _encode_runs(instances, prediction)
+    kept = np.flatnonzero(numbers > INSTANCE_BASE)
+    numbers = numbers[kept]
+    if lengths is not None:
+        lengths = lengths[kept]
+    present = np.zeros(int(numbers.max(initial=0)) + 1, bool)  # much faster than sorting the pixels
+    present[numbers] = True
+    index = np.cumsum(present) - 1
+    keys = index[numbers] * 256 + predicted[kept]
+    found = np.flatnonzero(present)
+    return found, _count_keys(keys, lengths, len(found) * 256).reshape(-1, 256)
+
+
+def _instance_row(number: int, pixels: int, table: LabelTable) -> Label:
     label = number // INSTANCE_BASE
     if label >= len(table.rows):
         raise InputError(
@@ -242,84 +215,96 @@ def _instance_row(number, pixels, table):
     return row
 
 
-def instance_iou(confusion, matches, table):
-    """nIoU (iIoU in the paper): iTP / (iTP + FP + iFN).
+def instance_iou(confusion: np.ndarray, matches: np.ndarray, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
+    """nIoU (iIoU in the paper), iTP / (iTP + FP + iFN), by label id and by category.
 
-    The pixels of every instance are weighted by the mean size of its class / its own size, so that small ones count.
-    FP is unweighted, as in the IoU: a prediction does not say which pixels make up one instance.
+    The TP and FN pixels of each instance are weighted by mean instance size of its class / its own size. FP is unweighted, as
+    in the IoU, because a prediction does not separate instances.
 
     Args:
-        confusion: int64 (n, n) over label ids, rows are the truth.
-        matches: int64 (k, 4), the `instance_matches` of all images, one after the other.
-        table: helpers.labels.LabelTable with n rows.
+        confusion: over label ids.
+        matches: int64 (k, 4), the concatenated `instance_matches` of all images.
 
     Returns:
-        (float64 (n,), float64 (m,)): by label id, and by category in the order of `table.categories`; nan for unscored
-        labels, for classes without instances, and for categories that have such a class.
+        float64 (L,), NaN for unscored labels and classes without instances; float64 in the order of `table.categories`, NaN
+        for categories that contain a class without instances.
     """
-    names, scored = tuple(table.categories), scored_rows(table)
+    names = tuple(table.categories)
     category_of = np.array([names.index(row.category) if row.category in names else -1 for row in table.rows])
     mean_size = np.array([table.mean_instance_size[row.name] if row.has_instances else 0.0 for row in table.rows])
     label, size, in_class, in_category = matches.T
     weight = mean_size[label] / size
 
-    def total(group, pixels, num_groups):
-        # Adds one by one in the order of the images, so the sum is the same on every machine.
+    def weighted_sum(group: np.ndarray, pixels: np.ndarray, num_groups: int) -> np.ndarray:
+        # bincount adds in the order of the images, so the sum is the same on every machine.
         return np.bincount(group, pixels * weight, num_groups)
 
     num_labels = len(table.rows)
-    hits, misses = total(label, in_class, num_labels), total(label, size - in_class, num_labels)
-    classes = _ratio(hits, pixel_counts(confusion, scored)[1], misses)
+    tp = weighted_sum(label, in_class, num_labels)
+    fn = weighted_sum(label, size - in_class, num_labels)
+    classes = _ratio(tp, pixel_counts(confusion, scored_rows(table))[1], fn)
     classes[[row.ignored or not row.has_instances for row in table.rows]] = np.nan
 
     category = category_of[label]
-    hits, misses = total(category, in_category, len(names)), total(category, size - in_category, len(names))
+    tp = weighted_sum(category, in_category, len(names))
+    fn = weighted_sum(category, size - in_category, len(names))
     # Unlike in the category IoU, ignored labels belong to the category: predicting them elsewhere is a false positive.
-    wrong = [_taken_for(name, [row.id for row in rows], confusion, table) for name, rows in table.categories.items()]
-    categories = _ratio(hits, np.array(wrong), misses)
+    fp = [_category_fp(name, [row.id for row in rows], confusion, table) for name, rows in table.categories.items()]
+    categories = _ratio(tp, np.array(fp), fn)
     categories[[not all(row.has_instances for row in rows) for rows in table.categories.values()]] = np.nan
     return classes, categories
 
 
-def evaluate(confusion, matches, table):
+def evaluate(confusion: np.ndarray, matches: np.ndarray | None, table: LabelTable) -> Scores:
     """All scores of a set of images.
 
     Args:
-        confusion: int64 (n, n) over label ids, rows are the truth.
-        matches: int64 (k, 4), the `instance_matches` of all images, or None where instances are not known.
-        table: helpers.labels.LabelTable with n rows.
-
-    Returns:
-        dict: "class_iou", "class_niou", "class_accuracy" by class name, "category_iou", "category_niou" by category name, the
-        mean of each as "mean_...", "accuracy" (right pixels / all pixels, void ones too, as the VIPriors challenge defines
-        it) and "labelled_accuracy" (of the pixels of scored classes). Floats, nan where undefined.
+        confusion: over label ids, summed over the images.
+        matches: int64 (k, 4), the concatenated `instance_matches` of all images; None without instance maps.
     """
     scored = scored_rows(table)
-    if matches is None:
-        class_niou, category_niou = np.full(len(confusion), np.nan), np.full(len(table.categories), np.nan)
-    else:
-        class_niou, category_niou = instance_iou(confusion, matches, table)
-    by_class = {
-        "class_iou": iou(confusion, scored),
-        "class_niou": class_niou,
-        "class_accuracy": class_accuracy(confusion, scored),
+    by_label_niou = np.full(len(confusion), np.nan)
+    by_category_niou = np.full(len(table.categories), np.nan)
+    if matches is not None:
+        by_label_niou, by_category_niou = instance_iou(confusion, matches, table)
+    class_ious = _by_class(iou(confusion, scored), table)
+    class_nious = _by_class(by_label_niou, table)
+    class_accuracies = _by_class(class_accuracy(confusion, scored), table)
+    category_ious = _by_category(category_iou(confusion, table), table)
+    category_nious = _by_category(by_category_niou, table)
+    return {
+        "class_iou": class_ious,
+        "class_niou": class_nious,
+        "class_accuracy": class_accuracies,
+        "category_iou": category_ious,
+        "category_niou": category_nious,
+        "mean_class_iou": mean(class_ious.values()),
+        "mean_class_niou": mean(class_nious.values()),
+        "mean_class_accuracy": mean(class_accuracies.values()),
+        "mean_category_iou": mean(category_ious.values()),
+        "mean_category_niou": mean(category_nious.values()),
+        "accuracy": pixel_accuracy(confusion),
+        "labelled_accuracy": pixel_accuracy(confusion, scored),
     }
-    by_category = {"category_iou": category_iou(confusion, table), "category_niou": category_niou}
-    scores = {name: {row.name: float(values[row.id]) for row in table.classes} for name, values in by_class.items()}
-    scores |= {name: dict(zip(table.categories, values.tolist(), strict=True)) for name, values in by_category.items()}
-    scores |= {f"mean_{name}": mean(values.values()) for name, values in scores.items()}
-    return scores | {"accuracy": pixel_accuracy(confusion), "labelled_accuracy": pixel_accuracy(confusion, scored)}
 
 
-def scored_rows(table):
-    """bool (n,): which rows of a confusion matrix over the label ids of `table` are evaluated."""
+def _by_class(values: np.ndarray, table: LabelTable) -> dict[str, float]:
+    return {row.name: float(values[row.id]) for row in table.classes}
+
+
+def _by_category(values: np.ndarray, table: LabelTable) -> dict[str, float]:
+    return dict(zip(table.categories, values.tolist(), strict=True))
+
+
+def scored_rows(table: LabelTable) -> np.ndarray:
+    """Which rows of a confusion matrix over label ids are evaluated, bool (L,)."""
     return np.array([not row.ignored for row in table.rows])
 
 
-def _scored(confusion, scored):
+def _rows(confusion: np.ndarray, scored: np.ndarray | None) -> np.ndarray:
     return np.ones(len(confusion), bool) if scored is None else np.asarray(scored, bool)
 
 
-def _ratio(hits, false_positives, misses):
-    whole = np.asarray(hits + false_positives + misses, np.float64)
-    return np.divide(hits, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+def _ratio(tp: np.ndarray | np.integer, fp: np.ndarray | np.integer | int, fn: np.ndarray | np.integer) -> np.ndarray:
+    total = np.asarray(tp + fp + fn, np.float64)
+    return np.divide(tp, total, out=np.full(total.shape, np.nan), where=total > 0)

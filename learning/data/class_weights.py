@@ -1,4 +1,4 @@
-"""Class weights: from how often classes occur, or from a file. Never infinite: a class that does not occur has no say."""
+"""Class weights: from how often classes occur, or from a file. Always finite, also for classes that do not occur."""
 
 import json
 import math
@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import InputError
+from learning.data.datasets.base import DatasetSpec
 
 
-def enet(pixels, c=1.02):
-    """1 / ln(c + p) with p the class's share of the labelled pixels (ENet, arXiv 1606.02147); at most 1 / ln(c).
+def enet(pixels: np.ndarray, c: float = 1.02) -> np.ndarray:
+    """1 / ln(c + p) with p the class's share of the labeled pixels (ENet, arXiv 1606.02147); at most 1 / ln(c).
 
     Args:
-        pixels: int64 (N, C), labelled pixels of each class in each image.
+        pixels: int64 (N, C), labeled pixels of each class in each image.
 
     Returns:
         float64 (C,)
@@ -22,43 +23,41 @@ def enet(pixels, c=1.02):
     return 1 / np.log(c + total / max(total.sum(), 1))
 
 
-def median_frequency(pixels):
-    """median(f) / f_c with f_c = pixels of c / labelled pixels of the images that contain c (arXiv 1411.4734, 1511.00561).
+def median_frequency(pixels: np.ndarray) -> np.ndarray:
+    """median(f) / f_c with f_c = pixels of c / labeled pixels of the images that contain c (arXiv 1411.4734, 1511.00561).
 
-    The median is over the classes that occur. One that does not has the weight 1, that of the median.
+    The median is over the classes that occur. The others have the weight 1, that of the median.
 
     Args:
-        pixels: int64 (N, C), labelled pixels of each class in each image.
+        pixels: int64 (N, C), labeled pixels of each class in each image.
 
     Returns:
         float64 (C,)
     """
     total = pixels.sum(0, dtype=np.float64)
-    around = ((pixels > 0) * pixels.sum(1, keepdims=True)).sum(0, dtype=np.float64)
+    in_images = ((pixels > 0) * pixels.sum(1, keepdims=True)).sum(0, dtype=np.float64)
     occurs = total > 0
-    frequency = total[occurs] / around[occurs]
+    frequency = total[occurs] / in_images[occurs]
     weights = np.ones(len(total))
     weights[occurs] = np.median(frequency) / frequency
     return weights
 
 
 SCHEMES = {"enet": enet, "median": median_frequency}
+NAMES = ("none", "ocnet", *SCHEMES)
 
 
-def written_out(text):
-    """--class_weights with the numbers in place of a file, as a run keeps it.
+def resolve_option(text: str) -> str:
+    """The value of --class_weights as a run stores it: one of `NAMES`, or numbers separated by commas.
 
     Args:
-        text: "none", "ocnet", a key of `SCHEMES`, numbers separated by commas, or a file of numbers: a JSON list, or text
-            with one number a line for each class, each alone or after the class's name.
-
-    Returns:
-        str: a name, or numbers separated by commas.
+        text: as typed: one of `NAMES`, numbers, or a file of numbers: a JSON list, or text with one number a line, each alone
+            or after the name of a class.
 
     Raises:
         InputError: no such file, or no weights in it.
     """
-    if text in ("none", "ocnet", *SCHEMES):
+    if text in NAMES:
         return text
     numbers = _read(text)
     if not all(0 <= number < math.inf for number in numbers) or not any(numbers):
@@ -66,27 +65,25 @@ def written_out(text):
     return ",".join(f"{number:.12g}" for number in numbers)
 
 
-def check(text, spec, num_classes):
-    """Refuse weights for another data set; arguments as for `compute`, C; raises InputError."""
+def check_for_dataset(text: str, spec: DatasetSpec, num_classes: int) -> None:
+    """Raise `InputError` if weights that `resolve_option` returned are for other classes than those of the data set."""
     if text == "ocnet" and spec.CLASS_WEIGHTS is None:
         raise InputError(
             "--class_weights ocnet: these are the numbers of Cityscapes' 19 classes; use enet, median or a file"
         )
-    number = num_classes if text in ("none", "ocnet", *SCHEMES) else len(text.split(","))
+    if text in NAMES:
+        return
+    number = len(text.split(","))
     if number != num_classes:
         raise InputError(f"--class_weights: got {number} numbers, expected one for each of the {num_classes} classes")
 
 
-def compute(text, spec, pixels):
-    """Class weights from what `written_out` returned.
+def compute(text: str, spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray | None:
+    """Class weights, float64 (C,), from what `resolve_option` returned; None for "none".
 
     Args:
-        text: that.
-        spec: module of `learning.data.datasets`; "ocnet" means its `CLASS_WEIGHTS`.
-        pixels: int64 (N, C), labelled pixels of each class in each training image.
-
-    Returns:
-        float64 (C,), or None for "none".
+        spec: "ocnet" means its `CLASS_WEIGHTS`.
+        pixels: int64 (N, C), labeled pixels of each class in each training image.
     """
     if text == "none":
         return None
@@ -94,24 +91,24 @@ def compute(text, spec, pixels):
         return np.array(spec.CLASS_WEIGHTS, np.float64)
     if text in SCHEMES:
         return SCHEMES[text](pixels)
-    return np.array([float(word) for word in text.split(",")])
+    return np.array([float(number) for number in text.split(",")])
 
 
-def standard(spec, pixels):
-    """The data set's standard weights, or ENet's where there is no such set: float64 (C,)."""
+def published_or_enet(spec: DatasetSpec, pixels: np.ndarray) -> np.ndarray:
+    """The published weights of the data set, or ENet's where there are none: float64 (C,)."""
     return enet(pixels) if spec.CLASS_WEIGHTS is None else np.array(spec.CLASS_WEIGHTS, np.float64)
 
 
-def _read(text):
-    """list of float: the numbers typed, or those in the file."""
+def _read(text: str) -> list[float]:
+    """The numbers typed, or those in the file."""
     try:
-        return [float(word) for word in text.split(",")]
+        return [float(number) for number in text.split(",")]
     except ValueError:
         pass
     try:
         content = Path(text).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
+        reason = getattr(error, "strerror", None) or "not text"
         raise InputError(
             f"--class_weights {text}: expected none, ocnet, enet, median, or a file of numbers ({reason})"
         ) from None

@@ -1,21 +1,33 @@
-"""Batches of Views: cut by worker processes, or on the GPU where the data are there; colored on the training device."""
+"""Batches of views: cropped by worker processes, or on the GPU if the pixels are there; then colors change on the device."""
 
-import atexit
-import multiprocessing
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize, is_exiting
+from threading import Timer
+from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from helpers.errors import InputError
-from helpers.signals import leave_to_parent
+from helpers.signals import ignore_stop_signals
 from learning import distributed
-from learning.data.augmentation.class_crop import count_classes, draw_class_crop, rarity
-from learning.data.augmentation.sampling import draw_view
-from learning.data.augmentation.transforms import color_and_normalize, stack, view_sample, whole_view
-from learning.rng import VIEW, draw_order, generator
+from learning.data.augmentation.copy_paste import CopyPaste
+from learning.data.augmentation.sampling import Augmentation
+from learning.data.augmentation.transforms import color_and_normalize, whole_view
+from learning.data.datasets.base import Sample
+from learning.data.pixels import Pixels
+from learning.data.views import EvalItems, EvalViews, Key, TrainItems, TrainViews
+from learning.rng import draw_order
+
+GRACE = 0.5  # seconds in which a worker may finish its batch before `stop_workers` kills it
+
+T = TypeVar("T")
 
 
 class EvalBatch(NamedTuple):
@@ -23,230 +35,223 @@ class EvalBatch(NamedTuple):
 
     Args:
         images: float32 (B, 3, h, w) on the device, all of the test size.
-        labels: list of B uint8 (H, W) on the device, train ids at the source image's own size; None without labels.
-        sizes: list of B (H, W), the source images' sizes.
-        samples: list of B `learning.data.datasets.base.Sample`.
+        labels: B uint8 (H, W) on the device, train ids at the source image's own size; None without labels.
+        sizes: B (height, width) of the source images.
     """
 
     images: torch.Tensor
-    labels: list
-    sizes: list
-    samples: list
+    labels: list[torch.Tensor] | None
+    sizes: list[tuple[int, int]]
+    samples: list[Sample]
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How samples become batches, for every split alike.
+    """How samples become batches, the same for every split.
 
     Args:
         mean, std: RGB mean and standard deviation of the data set, 0 .. 1.
         device: where batches go.
-        workers: loader processes, never more than the machine has cores; 0 loads in the calling process.
+        workers: loader processes, at most as many as the machine has cores; 0 loads in the calling process.
         pin_memory: page-locked memory for the copy to a GPU.
     """
 
-    mean: tuple
-    std: tuple
+    mean: Sequence[float]
+    std: Sequence[float]
     device: torch.device
     workers: int = 0
     pin_memory: bool = False
 
     @property
-    def pinned(self):
-        """Whether batches lie in page-locked memory, from where they can be copied while the GPU works."""
+    def pinned(self) -> bool:
+        """Whether batches are in page-locked memory, so that they are copied while the GPU computes."""
         return self.pin_memory and self.device.type == "cuda"
 
-    def loader(self, views, collate, **batching):
-        """torch.utils.data.DataLoader; its workers stay from epoch to epoch. Pixels on a GPU are cut there, without workers."""
+    def loader(self, views: TrainViews | EvalViews, keys: Iterable[list[Key]] | Iterable[list[int]]) -> DataLoader:
+        """A loader whose batches are `views[key]`. Its workers live until `stop_workers`; pixels on a GPU need none."""
         on_device = views.pixels.device.type != "cpu"
         workers = 0 if on_device else min(self.workers, os.cpu_count() or 1)
         return DataLoader(
             views,
+            batch_size=None,  # an item is a batch already
+            sampler=keys,
             num_workers=workers,
             pin_memory=self.pinned and not on_device,
             persistent_workers=workers > 0,
-            worker_init_fn=_begin_worker,
-            collate_fn=collate,
-            **batching,
+            worker_init_fn=_start_worker,
+            collate_fn=_unchanged,
         )
 
-    def batches(self, loader):
-        """What a loader yields; the mistake that a worker met is raised here, so that it stays one line."""
-        for batch in loader:
-            if isinstance(batch, InputError):
-                # A new one: raising the worker's own would tie it to this frame, and so the processes to its lifetime.
-                raise InputError(str(batch))
-            yield batch
-
-    def to_device(self, tensor):
-        """A batch on the device."""
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on the device; from pinned memory the copy is asynchronous."""
         return tensor.to(self.device, non_blocking=self.pinned)
 
 
-class TrainBatches:
-    """Training batches: floor(N / B) an epoch (see `keyed.draw_order`), the same for any number of workers.
+class _Batches(Generic[T]):
+    """A loader and its worker processes, which start with the first batch."""
 
-    Of several processes each gets every size-th image of a batch.
+    def __init__(self, config: LoaderConfig, loader: DataLoader) -> None:
+        self.config = config
+        self.loader = loader
+        # Without a call of `close`: when this object is collected, and at exit before multiprocessing waits for its children.
+        Finalize(self, stop_workers, args=(loader,), exitpriority=0)
+
+    def close(self) -> None:
+        """End the worker processes, also in the middle of an epoch, which must not be continued. May be called repeatedly."""
+        stop_workers(self.loader)
+
+    def _loaded(self) -> Iterator[T]:
+        """The items of the loader; an error that a worker returned is raised here, so that its message stays one line."""
+        for items in self.loader:
+            if isinstance(items, InputError):
+                # A new exception: the worker's own would refer to this frame, and so keep the processes alive.
+                raise InputError(str(items))
+            yield items
+
+
+class TrainBatches(_Batches[TrainItems]):
+    """Training batches: floor(N / B) per epoch (see `learning.rng.draw_order`), the same for any number of workers.
+
+    With several processes, each gets its share of the images of every batch.
 
     Args:
-        pixels: `learning.data.cache.Files` or `Decoded`, with labels.
-        feed: Feed.
-        batch_size: images a batch, over all processes, whose number divides it.
-        augmentation: learning.data.augmentation.sampling.Augmentation.
+        pixels: with labels.
+        batch_size: images per batch over all processes; a multiple of their number.
         seed: of the order and the views.
-        paste: learning.data.augmentation.copy_paste.CopyPaste, which comes before the view; None pastes nothing.
-        counts: int (N, C), labelled pixels of each class in each image, which class-aware crops need.
+        paste: is applied before the view is drawn; None pastes nothing.
+        counts: int (N, C), labeled pixels of each class in each image, which class-aware crops need.
     """
 
-    def __init__(self, pixels, feed, batch_size, augmentation, seed, paste=None, counts=None):
-        self.feed, self.pixels = feed, pixels
+    def __init__(
+        self,
+        pixels: Pixels,
+        config: LoaderConfig,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+        paste: CopyPaste | None = None,
+        counts: np.ndarray | None = None,
+    ) -> None:
+        self.pixels = pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
-        views = _TrainViews(pixels, augmentation, feed.mean, seed, paste, counts)
-        self.loader = feed.loader(views, _collate_views, batch_sampler=self.draws)
+        views = TrainViews(pixels, augmentation, config.mean, seed, paste, counts)
+        super().__init__(config, config.loader(views, self.draws))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.draws)
 
-    def samples(self, epoch, step):
-        """list of `Sample`: the images of one batch, of all processes."""
-        batch = draw_order(self.draws.seed, epoch, self.draws.num_samples, self.draws.batch_size)[step]
-        return [self.pixels.samples[draw % len(self.pixels)] for draw in batch.tolist()]
+    def samples(self, epoch: int, step: int) -> list[Sample]:
+        """The samples of one batch, over all processes."""
+        draws = self.draws.order(epoch)[step]
+        return [self.pixels.samples[draw % len(self.pixels)] for draw in draws.tolist()]
 
-    def epoch(self, epoch, first_step=0):
-        """Batches of one epoch, from a step on; those before it are not made.
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of one epoch from a step on; earlier ones are not loaded.
 
         Yields:
-            (float32 (B, 3, h, w), int64 (B, h, w)): normalized images, labels with VOID, on the device.
+            Normalized images, float32 (B, 3, h, w), and labels with VOID, int64 (B, h, w), on the device.
 
         Raises:
             InputError: names a file that cannot be read.
         """
-        self.draws.epoch, self.draws.first_step = epoch, first_step
-        for images, labels, views in self.feed.batches(self.loader):
-            images, labels = self.feed.to_device(images), self.feed.to_device(labels)
-            yield color_and_normalize(images, labels, views, self.feed.mean, self.feed.std)
+        self.draws.epoch = epoch
+        self.draws.first_step = first_step
+        config = self.config
+        for images, labels, views in self._loaded():
+            images = config.to_device(images)
+            labels = config.to_device(labels)
+            images, labels = color_and_normalize(images, labels, views, config.mean, config.std)
+            assert labels is not None
+            yield images, labels
 
 
-class EvalBatches:
+class EvalBatches(_Batches[EvalItems]):
     """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
 
-    Of several processes each gets every size-th sample, unless `shared` is false; nothing is repeated to make their shares equal.
+    Iterating raises `InputError` with the name of a file that cannot be read.
 
     Args:
-        pixels: `learning.data.cache.Files` or `Decoded`, with labels or without.
-        feed: Feed.
-        batch_size: images a batch.
-        size: (height, width) of the network's input.
+        size: (height, width) of the network input.
         with_labels: whether labels are read.
-        shared: whether several processes share the samples, or this one gets them all.
+        shared: whether several processes share the samples (none is repeated to make the shares equal), or each gets all.
     """
 
-    def __init__(self, pixels, feed, batch_size, size, with_labels=True, shared=True):
-        self.feed = feed
-        views = _WholeViews(pixels, size, feed.mean, with_labels)
-        mine = range(distributed.rank(), len(pixels), distributed.size()) if shared else range(len(pixels))
-        self.loader = feed.loader(views, _collate_whole, batch_size=batch_size, sampler=mine)
+    def __init__(
+        self,
+        pixels: Pixels,
+        config: LoaderConfig,
+        batch_size: int,
+        size: tuple[int, int],
+        with_labels: bool = True,
+        shared: bool = True,
+    ) -> None:
+        views = EvalViews(pixels, size, config.mean, with_labels)
+        indices = range(distributed.rank(), len(pixels), distributed.world_size()) if shared else range(len(pixels))
+        batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
+        super().__init__(config, config.loader(views, batches))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self):
-        """Yields `EvalBatch`es; raises `InputError` with the name of a file that cannot be read."""
-        for images, labels, samples, sizes in self.feed.batches(self.loader):
-            whole = [whole_view(size) for size in sizes]
-            images, _ = color_and_normalize(self.feed.to_device(images), None, whole, self.feed.mean, self.feed.std)
-            labels = None if labels[0] is None else [self.feed.to_device(label) for label in labels]
-            yield EvalBatch(images, labels, list(sizes), list(samples))
+    def __iter__(self) -> Iterator[EvalBatch]:
+        config = self.config
+        for images, labels, samples, sizes in self._loaded():
+            views = [whole_view(size) for size in sizes]
+            images, _ = color_and_normalize(config.to_device(images), None, views, config.mean, config.std)
+            labels = None if labels is None else [config.to_device(label) for label in labels]
+            yield EvalBatch(images, labels, sizes, samples)
 
 
 class _EpochDraws:
-    """Batch sampler whose keys are (epoch, draw): what a worker needs to know to draw a view."""
+    """The keys of the batches of an epoch; with several processes, each gets its share of every batch."""
 
-    def __init__(self, num_samples, batch_size, seed):
-        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
-        self.epoch = self.first_step = 0
+    def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.first_step = 0
 
-    def __len__(self):
+    def order(self, epoch: int) -> np.ndarray:
+        """int64 (steps, B), see `learning.rng.draw_order`."""
+        return draw_order(self.seed, epoch, self.num_samples, self.batch_size)
+
+    def __len__(self) -> int:
         return max(1, self.num_samples // self.batch_size)
 
-    def __iter__(self):
-        order = draw_order(self.seed, self.epoch, self.num_samples, self.batch_size)
-        for batch in order[self.first_step :, distributed.rank() :: distributed.size()].tolist():
-            yield [(self.epoch, draw) for draw in batch]
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = self.order(self.epoch)
+        for draws in order[self.first_step :, distributed.rank() :: distributed.world_size()].tolist():
+            yield [(self.epoch, draw) for draw in draws]
 
 
-class _TrainViews(Dataset):
-    def __init__(self, pixels, augmentation, mean, seed, paste, counts):
-        self.pixels, self.augmentation, self.mean, self.seed, self.paste = pixels, augmentation, mean, seed, paste
-        if augmentation.class_crop:
-            self.rarity, self.counts = rarity(counts), counts
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def __getitem__(self, key):
-        epoch, draw = key
-        index = draw % len(self.pixels)
-        try:
-            image, label = self.pixels.image(index), self.pixels.label(index)
-        except InputError as error:
-            return error
-        if self.paste:
-            image, label = self.paste(image, label, index, epoch, draw)
-        rng, size = generator(self.seed, VIEW, epoch, draw), self.augmentation.crop_size
-        view = draw_view(rng, label.shape, self.augmentation)
-        if self.augmentation.class_crop and rng.random() < self.augmentation.class_crop:
-            # What was pasted shows classes that the image did not hold, or hides some that it did.
-            counts = count_classes(label, len(self.rarity)) if self.paste else self.counts[index]
-            view = draw_class_crop(rng, view, label, size, self.rarity * (counts > 0))
-        return *view_sample(image, label, view, size, self.mean), view
+def stop_workers(loader: DataLoader) -> None:
+    """End the worker processes of a loader, if it has any. They ignore SIGTERM, so after `GRACE` seconds they are killed."""
+    iterator = loader._iterator  # owns the processes; torch has no public way to end them
+    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+        return
+    loader._iterator = None  # a later epoch starts new ones
+    if iterator._worker_pids_set:
+        # Otherwise torch raises from its handler of SIGCHLD when one of them is killed.
+        signal_handling._remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+    if is_exiting():  # no thread can be started any more
+        _kill(iterator._workers)
+        return
+    timer = Timer(GRACE, _kill, (iterator._workers,))
+    timer.start()
+    iterator._shutdown_workers()
+    timer.cancel()
 
 
-class _WholeViews(Dataset):
-    def __init__(self, pixels, size, mean, with_labels):
-        self.pixels, self.size, self.mean, self.with_labels = pixels, size, mean, with_labels
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def __getitem__(self, index):
-        try:
-            image = self.pixels.image(index)
-            # A copy: what a worker hands over takes the memory along that it is a view of, and that may be a whole file.
-            label = self.pixels.label(index).clone() if self.with_labels else None
-        except InputError as error:
-            return error
-        size = tuple(image.shape[1:])
-        seen, _ = view_sample(image, None, whole_view(size), self.size, self.mean)
-        return seen, label, self.pixels.samples[index], size
-
-
-def _collate_views(items):
-    error = _first_error(items)
-    if error:
-        return error
-    images, labels, views = zip(*items, strict=True)
-    return stack(images), torch.stack(labels), views
-
-
-def _collate_whole(items):
-    error = _first_error(items)
-    if error:
-        return error
-    images, labels, samples, sizes = zip(*items, strict=True)
-    return stack(images), labels, samples, sizes
-
-
-def _begin_worker(_):
-    leave_to_parent()
-
-
-@atexit.register
-def _end_workers():
-    """Workers leave polite signals to their parent, so at its end, whatever that was, they get the other kind."""
-    for worker in multiprocessing.active_children():
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
         worker.kill()
 
 
-def _first_error(items):
-    return next((item for item in items if isinstance(item, InputError)), None)
+def _start_worker(_: int) -> None:
+    ignore_stop_signals()
+
+
+def _unchanged(items: T) -> T:
+    return items

@@ -1,32 +1,39 @@
-"""Predictions of an earlier run: which data set they are of, which files belong to which images."""
+"""Predictions of an earlier run: their data set, and the file of each image."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from helpers.errors import InputError
 from helpers.run_folder import read_options
-from learning.data.datasets import open_as_stored
+from learning.data.datasets import open_dataset_from_options
+from learning.data.datasets.base import Dataset, Sample
 
 
-def read_stored(args, run):
-    """dict: the options of the folder `run`, with the data set that was typed in place of theirs; they may be missing.
+def read_run_options(dataset: str | None, dataset_path: str | None, run: Path) -> dict[str, object]:
+    """The options of a run folder, with the data set that was typed (if any) in place of its own.
+
+    Options may be missing; where both values were typed, options.json may be damaged, too.
 
     Raises:
         InputError: damaged options.json.
     """
-    typed = {name: getattr(args, name) for name in ("dataset", "dataset_path") if getattr(args, name)}
+    given = {"dataset": dataset, "dataset_path": dataset_path}
+    typed = {name: value for name, value in given.items() if value}
     try:
         stored = read_options(run / "options.json")
     except InputError:
-        if len(typed) < 2:
+        if len(typed) < len(given):
             raise
         stored = {}
-    return stored | typed
+    return {**stored, **typed}
 
 
-def find_dataset(args, run):
-    """The data set that `read_stored` names, divided as there; else minicity in ./minicity."""
-    return open_as_stored(read_stored(args, run), run / "options.json")
+def open_run_dataset(dataset: str | None, dataset_path: str | None, run: Path) -> Dataset:
+    """The data set of `read_run_options`, divided into splits as in the run; by default minicity in ./minicity."""
+    return open_dataset_from_options(read_run_options(dataset, dataset_path, run), run / "options.json")
 
 
-def labelled_samples(dataset, split):
+def labeled_samples(dataset: Dataset, split: str) -> tuple[Sample, ...]:
     """The samples of a split that can be scored.
 
     Raises:
@@ -41,33 +48,38 @@ def labelled_samples(dataset, split):
     return samples
 
 
-def find_predictions(results, samples):
-    """Paths of the predictions: NAME.png, or for Cityscapes names the only <city>_<sequence>_<frame>*.png.
+def find_predictions(results: Path, samples: Sequence[Sample]) -> list[Path]:
+    """The prediction of each sample: NAME.png, or for Cityscapes names the only <city>_<sequence>_<frame>*.png.
 
     Raises:
-        InputError: no such folder, or a folder of color pictures; images with no prediction, or with several.
+        InputError: no such folder, or a folder of color images; samples with no prediction, or with several.
     """
     if not results.is_dir():
         raise InputError(f"there is no folder {results}; predict first: python baseline.py --save_path RUN --predict")
     if results.name.startswith("results_color"):
         plain = results.name.replace("_color", "", 1)
-        raise InputError(f"{results} holds color pictures; use {plain}, not {results.name}")
+        raise InputError(f"{results} holds color images; use {plain}, not {results.name}")
     files = sorted(path.name for path in results.iterdir() if path.suffix == ".png")
-    exact, found, missing = set(files), [], []
+    exact = set(files)
+    found = []
+    missing = []
     for sample in samples:
         expected = f"{sample.name}.png"
-        names = [expected] if expected in exact else _named_alike(sample.name, files)
+        names = [expected] if expected in exact else _same_frame(sample.name, files)
         if len(names) > 1:
             raise InputError(f"several predictions for {sample.name} in {results}: {', '.join(names)}; keep one")
-        found += [results / name for name in names]
-        missing += [] if names else [sample]
+        if names:
+            found.append(results / names[0])
+        else:
+            missing.append(sample)
     if missing:
         more = f" (nor for {len(missing) - 1} more of {len(samples)})" if len(missing) > 1 else ""
         raise InputError(f"no prediction for {missing[0].image} in {results}{more}; expected {missing[0].name}.png")
     return found
 
 
-def _named_alike(name, files):
+def _same_frame(name: str, files: Sequence[str]) -> list[str]:
+    """Files named after the same frame as an image with a Cityscapes name; none for other names."""
     key = name.removesuffix("_leftImg8bit")
     if key == name:
         return []

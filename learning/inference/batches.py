@@ -1,126 +1,122 @@
-"""Batches of pictures of any size, read ahead in threads."""
+"""Batches of images of any size, decoded ahead in threads."""
 
 import math
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from helpers.images import read_picture
+from helpers.images import read_upright
+from helpers.threads import map_ahead
 from learning.data.augmentation.transforms import color_and_normalize, resample_image, stack, whole_view
-from learning.inference.inputs import Picture
+from learning.data.loaders import LoaderConfig
+from learning.inference.inputs import InputImage
 
-SHORTEST = (
-    64  # pixels that the network sees of a side at least, for which every network has room, with small scales too
-)
-_AHEAD = 2**24  # pixels of pictures that may be read before their turn, and that form a batch
+MIN_SIDE = 64  # pixels of the network input, enough for every network and the smallest scale
+_BATCH_PIXELS = 2**24  # source pixels of a batch
+_AHEAD_PIXELS = 2 * _BATCH_PIXELS  # source pixels of images that are decoded ahead
+
+Size = tuple[int, int]  # (height, width)
 
 
-class Loaded(NamedTuple):
-    """A picture and its pixels.
+class DecodedImage(NamedTuple):
+    """An image and its pixels, uint8 (3, H, W), RGB."""
 
-    Args:
-        picture: learning.inference.inputs.Picture.
-        pixels: uint8 (3, H, W), RGB.
-    """
-
-    picture: Picture
+    picture: InputImage
     pixels: np.ndarray
 
     @property
-    def name(self):
-        """str: what its results are called."""
+    def name(self) -> str:
+        """Stem of its result files."""
         return self.picture.name
 
 
-class PictureBatch(NamedTuple):
-    """Pictures that the network sees at one size; the same fields as `learning.data.loaders.EvalBatch`, colors as in the files.
+class InputBatch(NamedTuple):
+    """Images of one network input size; fields as in `learning.data.loaders.EvalBatch`, but not normalized.
 
     Args:
         images: uint8 (B, 3, h, w) on the CPU.
-        sizes: list of B (H, W), the pictures' own.
-        samples: list of B Loaded.
+        sizes: (H, W) of the sources.
     """
 
     images: torch.Tensor
-    sizes: list
-    samples: list
+    sizes: list[Size]
+    samples: list[DecodedImage]
 
 
-def seen_size(size, test_size, factor=None):
-    """The size at which the network sees a picture: its own shape, as many pixels as validation images have.
+def input_size(size: Size, test_size: Size, factor: float | None = None) -> Size:
+    """Network input size of an image: its aspect ratio, with as many pixels as validation images have.
 
-    A picture with the shape of `test_size` is seen at exactly that size. No side gets less than `SHORTEST` pixels.
+    An image with the aspect ratio of `test_size` gets exactly that size. No side gets less than `MIN_SIDE` pixels.
 
     Args:
-        size: (height, width) of the picture.
-        test_size: (height, width) of the network's input in validation.
-        factor: what the picture's size is multiplied by instead, whatever number of pixels that gives.
-
-    Returns:
-        (height, width)
+        size: of the image.
+        test_size: network input size in validation.
+        factor: of the image's size, regardless of the resulting number of pixels.
     """
     factor = factor or math.sqrt(math.prod(test_size) / math.prod(size))
-    return tuple(max(SHORTEST, round(length * factor)) for length in size)
+    return max(MIN_SIDE, round(size[0] * factor)), max(MIN_SIDE, round(size[1] * factor))
 
 
-class PictureBatches:
-    """Pictures in order, resized; neighbors that are seen at one size share a batch.
+class InputBatches:
+    """Images in order, resized; consecutive images of one network input size form a batch.
 
     Args:
-        pictures: list of learning.inference.inputs.Picture.
-        seen: list of (height, width) at which the network sees them.
-        batch_size: pictures a batch at most.
-        feed: learning.data.loaders.LoaderConfig.
+        pictures: at least one.
+        input_sizes: network input size of each.
+        batch_size: largest number of images in a batch.
+        config: mean, std, device and number of threads.
     """
 
-    def __init__(self, pictures, seen, batch_size, feed):
-        self.pictures, self.seen, self.batch_size, self.feed = pictures, seen, batch_size, feed
+    def __init__(
+        self, pictures: Sequence[InputImage], input_sizes: Sequence[Size], batch_size: int, config: LoaderConfig
+    ) -> None:
+        self.pictures = pictures
+        self.input_sizes = input_sizes
+        self.batch_size = batch_size
+        self.config = config
 
-    def _groups(self):
-        group, pixels = [], 0
+    def __iter__(self) -> Iterator[InputBatch]:
+        """Raises `InputError` with the name of a file that cannot be read."""
+        decoded = map_ahead(
+            self._read,
+            range(len(self.pictures)),
+            cost=lambda index: math.prod(self.pictures[index].size),
+            budget=_AHEAD_PIXELS,
+            num_threads=max(1, self.config.workers),
+        )
+        for group in self._groups():
+            yield self._collate([next(decoded) for _ in group])
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Network input of images of a batch, or of rows of them: uint8 (B, 3, n, w) -> normalized float32 on the device."""
+        whole = [whole_view(images.shape[-2:])] * len(images)
+        config = self.config
+        return color_and_normalize(config.to_device(images), None, whole, config.mean, config.std)[0]
+
+    def _groups(self) -> Iterator[list[int]]:
+        """Indices of the images of each batch."""
+        group: list[int] = []
+        pixels = 0
         for index, picture in enumerate(self.pictures):
-            pixels += math.prod(picture.size)
-            fits = group and self.seen[index] == self.seen[group[0]] and pixels <= _AHEAD
-            if group and not (fits and len(group) < self.batch_size):
+            size = math.prod(picture.size)
+            is_full = len(group) == self.batch_size or pixels + size > _BATCH_PIXELS
+            if group and (is_full or self.input_sizes[index] != self.input_sizes[group[0]]):
                 yield group
-                group, pixels = [], math.prod(picture.size)
-            group = [*group, index]
+                group = []
+                pixels = 0
+            group.append(index)
+            pixels += size
         yield group
 
-    def _read(self, index):
-        pixels = read_picture(self.pictures[index].path)
-        image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.seen[index])
-        return Loaded(self.pictures[index], pixels), image.permute(2, 0, 1)
+    def _read(self, index: int) -> tuple[DecodedImage, torch.Tensor]:
+        pixels = read_upright(self.pictures[index].path)
+        image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.input_sizes[index])
+        return DecodedImage(self.pictures[index], pixels), image.permute(2, 0, 1)
 
-    def __iter__(self):
-        """Yields `PictureBatch`es; raises `InputError` with the name of a file that cannot be read."""
-        coming, waiting = deque(range(len(self.pictures))), deque()
-        with ThreadPoolExecutor(max(1, self.feed.workers)) as threads:
-
-            def look_ahead(number):
-                while coming and (
-                    len(waiting) < number
-                    or sum(math.prod(self.pictures[index].size) for index in (*(i for i, _ in waiting), coming[0]))
-                    <= _AHEAD
-                ):
-                    index = coming.popleft()
-                    waiting.append((index, threads.submit(self._read, index)))
-
-            for group in self._groups():
-                look_ahead(len(group))
-                loaded, images = zip(*[waiting.popleft()[1].result() for _ in group], strict=True)
-                look_ahead(0)
-                images = stack(images) if len(images) > 1 else images[0][None]  # a copy only where there are several
-                batch = PictureBatch(images, [self.pictures[index].size for index in group], list(loaded))
-                del loaded, images
-                yield batch
-                del batch
-
-    def finish(self, images):
-        """float32 (B, 3, n, w) on the device, normalized, of uint8 rows of a batch."""
-        whole = [whole_view(images.shape[-2:])] * len(images)
-        feed = self.feed
-        return color_and_normalize(feed.to_device(images), None, whole, feed.mean, feed.std)[0]
+    def _collate(self, items: Sequence[tuple[DecodedImage, torch.Tensor]]) -> InputBatch:
+        samples = [loaded for loaded, _ in items]
+        images = [image for _, image in items]
+        stacked = stack(images) if len(images) > 1 else images[0][None]  # a single image is not copied
+        return InputBatch(stacked, [loaded.picture.size for loaded in samples], samples)

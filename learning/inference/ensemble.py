@@ -1,64 +1,83 @@
-"""Several runs as one: the weighted mean of their class probabilities."""
+"""Several runs as an ensemble: the weighted mean of their class probabilities."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from helpers.images import read_image
+from learning.inference.predictor import Predictor
 from learning.inference.sliding_window import RowBuffer
-from learning.resize import bilinear, strips
+from learning.resize import bilinear, resized_strips
 
 
-def mean_probabilities(runs, image, shares, scales=(1.0,), mirror=False):
-    """Class probabilities of an image, over runs of any model, norm and size.
+def mean_probabilities(
+    runs: Sequence[Predictor],
+    image: np.ndarray,
+    weights: Sequence[float],
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+) -> torch.Tensor:
+    """Class probabilities of an image, averaged over runs of any model, norm and size.
 
-    Each run sees the image at its own test size; its probabilities are brought to the common size (the largest height and the
-    largest width of the runs' test sizes) bilinearly, and averaged there. One run's are held in memory at a time.
+    Each run predicts at its own test size. Its probabilities are resized bilinearly to the common size, the largest height and
+    the largest width of all test sizes, and averaged there. The probabilities of one run are in memory at a time.
 
     Args:
-        runs: list of `learning.inference.predictor.Predictor` on one device.
+        runs: on one device.
         image: uint8 (3, H, W), RGB.
-        shares: weight of each run; they sum to 1.
-        scales, mirror: as for `Predictor.probabilities`.
+        weights: of the runs; they sum to 1.
+        scales, flip: as for `Predictor.probabilities`.
 
     Returns:
         float32 (C, h, w)
     """
-    size = [max(lengths) for lengths in zip(*(run.size for run in runs), strict=True)]
-    total = 0
-    for run, share in zip(runs, shares, strict=True):
-        total = total + share * bilinear(run.probabilities(image, scales, mirror)[None], size)[0]
+    size = (max(run.size[0] for run in runs), max(run.size[1] for run in runs))
+    weighted = (
+        weight * bilinear(run.probabilities(image, scales, flip)[None], size)[0]
+        for run, weight in zip(runs, weights, strict=True)
+    )
+    total = next(weighted)
+    for probabilities in weighted:
+        total = total + probabilities
     return total
 
 
-def predict(runs, paths, shares, scales=(1.0,), mirror=False):
-    """Classes and confidences of images at their own size: bilinear from the common size, then the class with the most.
-
-    Args:
-        paths: of the images; the rest as for `mean_probabilities`.
+def predict_ensemble(
+    runs: Sequence[Predictor],
+    paths: Iterable[Path],
+    weights: Sequence[float],
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Classes and confidences of images at their own size; arguments as for `mean_probabilities`.
 
     Yields:
-        (uint8 numpy (H, W), float32 numpy (H, W)): train ids, and the probability of the class that was taken.
+        As `most_likely`.
     """
     for path in paths:
         image = read_image(path)
-        probabilities = mean_probabilities(runs, image, shares, scales, mirror)
-        yield most_likely(probabilities, image.shape[1:])
+        probabilities = mean_probabilities(runs, image, weights, scales, flip)
+        yield most_likely(probabilities, (image.shape[1], image.shape[2]))
 
 
-def most_likely(probabilities, size):
-    """The class with the most at every pixel of the source image; strip by strip, as all classes at that size may be gigabytes.
+def most_likely(probabilities: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The most likely class of each pixel, after bilinear resizing; in strips, because all classes at that size may be gigabytes.
 
     Args:
         probabilities: float32 (C, h, w).
         size: (H, W).
 
     Returns:
-        (uint8 numpy (H, W), float32 numpy (H, W)): train ids, and the probability of each.
+        Train ids, uint8 (H, W); the probability of each, float32 (H, W).
     """
     device = probabilities.device
-    classes = torch.empty(tuple(size), dtype=torch.uint8, device=device)
-    confidence = torch.empty(tuple(size), device=device)
+    classes = torch.empty(size, dtype=torch.uint8, device=device)
+    confidence = torch.empty(size, device=device)
     rows = RowBuffer([probabilities]).rows
-    for top, strip in strips(rows, probabilities.shape[1:], size, len(probabilities), device):
+    for top, strip in resized_strips(rows, probabilities.shape[1:], size, len(probabilities), device):
         values, indices = strip.max(0)
-        confidence[top : top + strip.shape[1]], classes[top : top + strip.shape[1]] = values, indices
+        confidence[top : top + strip.shape[1]] = values
+        classes[top : top + strip.shape[1]] = indices
     return classes.cpu().numpy(), confidence.cpu().numpy()

@@ -1,164 +1,113 @@
-"""The user's own pictures: found by files, folders and patterns, named so that no result takes the place of another."""
+"""The user's own images: which ones --input names, and the names of their results, without collisions."""
 
 import glob
-import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
-from helpers.images import read_picture_size
+from helpers.images import read_upright_size
+from helpers.output import Record
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-RECORD = "predictions.json"  # in a folder of results: which files in it are ours, and the picture each was made from
-ENDS = (
-    ".png",
-    "_color.png",
-    "_overlay.png",
-)  # of the results of a picture: label ids, colors, colors over the picture
+INPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+RECORD = Record("baseline.py --predict --input", "predictions.json")  # lists each result with its image
+RESULT_ENDINGS = (".png", "_color.png", "_overlay.png")  # label ids, colors, colors over the image
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to predict.
+class InputImage:
+    """An image to predict.
 
     Args:
-        name: what its results are called; no other picture's results have their names.
-        path: Path of the file.
-        size: (height, width), upright.
+        name: stem of its result files, unique among the images.
+        path: of the image file.
+        size: (height, width) after rotation by its EXIF orientation.
     """
 
     name: str
     path: Path
-    size: tuple
+    size: tuple[int, int]
 
 
-def find_pictures(words):
-    """The pictures that files, folders and patterns stand for.
+def find_images(arguments: Iterable[str]) -> list[InputImage]:
+    """The images that files, folders and glob patterns name, in this order; those of a folder or pattern are sorted.
 
-    A folder stands for all pictures in it and in its folders, but for hidden ones and results that a `RECORD` beside them
-    lists; a pattern, such as "photos/*.jpg", for what it matches, `**` for any folders. What is named twice counts once.
-
-    Args:
-        words: list of str.
-
-    Returns:
-        list of Picture, in the order of the words, a folder's and a pattern's sorted.
+    A folder stands for all images in it and its subfolders, except hidden ones and results listed in a `RECORD` beside them. In
+    a pattern, such as "photos/*.jpg", `**` matches any subfolders. Images named twice are used once.
 
     Raises:
-        InputError: something is not there or matches nothing, a folder without pictures, a file that cannot be read.
+        InputError: an argument matches nothing, a folder without images, a file that cannot be read.
     """
-    paths = list(dict.fromkeys(Path(path) for word in words for path in _expand(word)))
-    return [Picture(name, path, read_picture_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)]
+    paths = list(dict.fromkeys(Path(path) for argument in arguments for path in _expand(argument)))
+    return [
+        InputImage(name, path, read_upright_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)
+    ]
 
 
-def _expand(word):
-    if os.path.isfile(word):
-        return [word]
-    if os.path.isdir(word):
-        found = _inside(word)
-    else:
-        matches = sorted(glob.glob(word, recursive=True))
-        if not matches:
-            raise InputError(f"--input {word}: there is no such file or folder, and no file matches it as a pattern")
-        found = [path for match in matches for path in ([match] if os.path.isfile(match) else _inside(match))]
+def _expand(argument: str) -> list[Path]:
+    if os.path.isfile(argument):
+        return [Path(argument)]
+    matches = [argument] if os.path.isdir(argument) else sorted(glob.glob(argument, recursive=True))
+    if not matches:
+        raise InputError(f"--input {argument}: there is no such file or folder, and no file matches it as a pattern")
+    found: list[Path] = []
+    for match in matches:
+        found += [Path(match)] if os.path.isfile(match) else _images_inside(match)
     if not found:
-        raise InputError(f"--input {word}: there is no picture in this folder ({' '.join(SUFFIXES)})")
+        raise InputError(f"--input {argument}: there is no image in this folder ({' '.join(INPUT_SUFFIXES)})")
     return found
 
 
-def _inside(folder):
-    """list of Path: sorted."""
-    found, ours = [], set()
+def _images_inside(folder: str) -> list[Path]:
+    found = []
+    results = set()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        ours |= {Path(place, name) for name in read_record(Path(place)) or ()}
-        found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    return sorted(path for path in found if path not in ours)
+        results |= {Path(place, name) for name in RECORD.files(Path(place)) or ()}
+        found += [Path(place, name) for name in files if name.lower().endswith(INPUT_SUFFIXES) and name[0] != "."]
+    return sorted(path for path in found if path not in results)
 
 
-def unique_names(paths):
-    """A name for the results of each picture: its file's, longer where results of two pictures would have the same.
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A stem for the results of each image: that of its file, longer only where results would share a file.
 
-    Then it is preceded by the folders below the one they share, then followed by the suffix, then numbered.
+    Then it is preceded by the folders below the common one, then followed by the suffix, then by a number.
 
     Args:
-        paths: list of Path, each different.
-
-    Returns:
-        list of str
+        paths: all different.
     """
     absolute = [path.absolute() for path in paths]
-    shared = os.path.commonpath([path.parent for path in absolute]) if paths else ""
-    inside = [path.relative_to(shared).with_suffix("").parts for path in absolute]
+    common = os.path.commonpath([path.parent for path in absolute]) if paths else ""
+    with_folders = ["_".join(path.relative_to(common).with_suffix("").parts) for path in absolute]
+    with_suffix = [f"{name}{path.suffix.replace('.', '_')}" for name, path in zip(with_folders, paths, strict=True)]
     names = [path.stem for path in paths]
-    longer = ["_".join(parts) for parts in inside]
-    with_suffix = [f"{name}{path.suffix.replace('.', '_')}" for name, path in zip(longer, paths, strict=True)]
-    for candidates in (longer, with_suffix):
-        clashes = _clashes(names)
-        names = [candidates[index] if index in clashes else name for index, name in enumerate(names)]
-    for index in sorted(_clashes(names)):
+    for candidates in (with_folders, with_suffix):
+        for index in _collisions(names):
+            names[index] = candidates[index]
+    for index in sorted(_collisions(names)):
         number = 2
-        while index in _clashes(names):  # an earlier one may keep the plain name once the later ones have changed
+        while index in _collisions(names):  # the first one may keep its name after the others have changed
             names[index] = f"{with_suffix[index]}_{number}"
             number += 1
     return names
 
 
-def result_files(name):
-    """list of str: the files that the results of a picture go into."""
-    return [f"{name}{end}" for end in ENDS]
+def result_files(name: str) -> list[str]:
+    """Names of the result files of an image."""
+    return [f"{name}{ending}" for ending in RESULT_ENDINGS]
 
 
-def _clashes(names):
-    """Set of the indices of names whose results would share a file, on systems that take A for a as well."""
+def _collisions(names: Sequence[str]) -> set[int]:
+    """Indices of names whose results would share a file, also on case-insensitive file systems."""
     files = [[file.casefold() for file in result_files(name)] for name in names]
-    counts = Counter(file for of_name in files for file in of_name)
-    return {index for index, of_name in enumerate(files) if any(counts[file] > 1 for file in of_name)}
+    counts = Counter(file for group in files for file in group)
+    return {index for index, group in enumerate(files) if any(counts[file] > 1 for file in group)}
 
 
-def claim(folder, files, force):
-    """Check that files may be written into a folder, before anything is computed.
-
-    Args:
-        folder: Path; it need not exist.
-        files: dict: name of a file -> Path of the picture that it is made from.
-        force: whether files that are not ours may be replaced; a picture that is predicted never is.
-
-    Raises:
-        InputError: `folder` is a file, or one of the files is there and is not in the folder's `RECORD`.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder} is a file; name a folder")
-    ours = read_record(folder)
-    ours = set() if ours is None else {RECORD, *ours}
-    pictures = {path.resolve() for path in files.values()}
-    for name in [*files, RECORD]:
-        path = folder / name
-        if path.resolve() in pictures:
-            raise InputError(f"{path} is one of the pictures, and its result would replace it; name another --output")
-        if path.exists() and name not in ours and not force:
-            raise InputError(f"{path} was not made by this program; name another --output, or replace it with --force")
-
-
-def read_record(folder):
-    """dict: name of each file of ours in a folder -> the picture that it was made from; None where there is no record."""
-    try:
-        record = json.loads((folder / RECORD).read_text())["files"]
-        return record if isinstance(record, dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_record(folder, files):
-    """Make a folder of results, and note in it which files there are ours: those of before, and these.
-
-    Arguments as for `claim`. It is written first, so that after a kill the rest can be made in the same place.
-    """
+def record_results(folder: Path, files: Mapping[str, Path]) -> None:
+    """Make a folder of results, and list further files in its `RECORD`, each with its image. Call it before they are written."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = (read_record(folder) or {}) | {name: str(path.absolute()) for name, path in files.items()}
-    about = {"made by": "baseline.py --predict --input", "files": record}
-    temporary = folder / f".{RECORD}.tmp"
-    temporary.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(temporary, folder / RECORD)
+    known = RECORD.read(folder).get("files", {})
+    RECORD.write(folder, known | {name: str(path.absolute()) for name, path in files.items()})

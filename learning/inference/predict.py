@@ -1,32 +1,70 @@
-"""Scores and classes of images: single scale or several with mirror images, as a whole or in windows, in the memory there is."""
+"""Logits and classes of images: at one or several scales, with or without flip, as a whole or in sliding windows."""
 
-import math
-import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
+from torch import nn
 
-from helpers.errors import is_out_of_memory
-from learning.inference.sliding_window import RowBuffer, window_scores
-from learning.resize import bilinear, strips
+from learning.inference.memory import MemoryLimits, Model, retry_with_less_memory
+from learning.inference.sliding_window import RowBuffer, Windows, window_logits
+from learning.resize import bilinear, resized_strips
 
-# The tutorial's scales for --mst; each is also seen mirrored.
-MST_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)
-SMALLEST_TILE = 64
+MST_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.2)  # the tutorial's, each with and without flip
+_SOFTMAX_ROWS = 64  # at a time
+
+Size = tuple[int, int]  # (height, width)
+SampleT = TypeVar("SampleT")
+SampleT_co = TypeVar("SampleT_co", covariant=True)
+# (first row, probabilities float32 (C, n, w)), called for all rows in order.
+WriteRows = Callable[[int, np.ndarray], object]
 
 
-def image_scores(model, images, scales=(1.0,), mirror=False):
-    """Class scores of a batch: the mean of the logits over scales and mirror images.
+class ImageBatch(Protocol[SampleT_co]):
+    """Images (B, 3, h, w), the (H, W) of their sources, and what they are; such as `learning.data.loaders.EvalBatch`."""
 
-    Each scale resizes the images bilinearly (align_corners=False) to int(scale * size), and its logits back. Both mirror images
-    go through the network in one batch. One scale is held in memory at a time.
+    @property
+    def images(self) -> torch.Tensor: ...
+
+    @property
+    def sizes(self) -> Sequence[Size]: ...
+
+    @property
+    def samples(self) -> Sequence[SampleT_co]: ...
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How images are predicted.
 
     Args:
-        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w)}, in evaluation mode.
+        scales: factors of the input size; their logits are averaged.
+        flip: average over the horizontally flipped images as well.
+        autocast: returns the context of a forward pass; `learning.device.Precision.autocast`.
+        preprocess: images of a batch, or rows of them, (B, 3, n, w) -> network input of the same shape.
+    """
+
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    autocast: Callable[[], AbstractContextManager] = nullcontext
+    preprocess: Callable[[torch.Tensor], torch.Tensor] = lambda images: images
+
+
+def average_logits(
+    model: Model, images: torch.Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> torch.Tensor:
+    """Logits of a batch, averaged over scales and flips.
+
+    Each scale resizes the images bilinearly (align_corners=False) to int(scale * size), and the logits back. An image and its
+    flip are one batch. The logits of one scale are in memory at a time.
+
+    Args:
+        model: in evaluation mode.
         images: float32 (B, 3, h, w), normalized.
-        scales: factors of the size.
-        mirror: whether the image mirrored left to right counts as well.
 
     Returns:
         float32 (B, C, h, w)
@@ -35,239 +73,156 @@ def image_scores(model, images, scales=(1.0,), mirror=False):
     total = None
     for scale in scales:
         scaled = bilinear(images, [int(length * scale) for length in size])
-        logits = bilinear(both_mirrors(model, scaled) if mirror else model(scaled)["out"].float(), size)
+        logits = bilinear(flip_logits(model, scaled) if flip else model(scaled)["out"].float(), size)
         total = logits if total is None else total.add_(logits)
-    return total.div_(len(scales) * (2 if mirror else 1))
+    assert total is not None, "at least one scale is required"
+    return total.div_(len(scales))
 
 
-def both_mirrors(model, images):
-    """float32 (B, C, h, w): the sum of the logits of images and of their mirror images, from one batch."""
-    ahead, mirrored = model(torch.cat([images, images.flip(-1)]))["out"].float().chunk(2)
-    return ahead + mirrored.flip(-1)
+def flip_logits(model: Model, images: torch.Tensor) -> torch.Tensor:
+    """Logits of images, averaged with those of the horizontally flipped images; float32 (B, C, h, w)."""
+    logits, flipped = model(torch.cat([images, images.flip(-1)]))["out"].float().chunk(2)
+    return (logits + flipped.flip(-1)).div_(2)
 
 
-def upsample_logits(scores, size):
-    """Scores at the size of the source image, where the class is then the one with the highest.
+def upsample_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """Logits float32 (C, h, w) resized bilinearly to (C, H, W).
 
-    Bilinear, by the very operations that `read_classes` takes classes from, which hold a strip at a time.
-
-    Args:
-        scores: float32 (C, h, w).
-        size: (H, W).
-
-    Returns:
-        float32 (C, H, W)
+    Uses the same operations as `read_classes`, which needs memory for a strip only; the classes are equal.
     """
-    if tuple(scores.shape[1:]) == tuple(size):
-        return scores
-    result = scores.new_empty(len(scores), *size)
-    rows = RowBuffer([scores]).rows
-    for top, strip in strips(rows, scores.shape[1:], size, len(scores), scores.device):
+    if tuple(logits.shape[1:]) == tuple(size):
+        return logits
+    result = logits.new_empty(len(logits), *size)
+    rows = RowBuffer([logits]).rows
+    for top, strip in resized_strips(rows, logits.shape[1:], size, len(logits), logits.device):
         result[:, top : top + strip.shape[1]] = strip
     return result
 
 
-def to_classes(scores):
-    """The class with the highest score.
+def to_classes(logits: torch.Tensor) -> torch.Tensor:
+    """The class with the highest logit: float (..., C, H, W) -> int64 (..., H, W)."""
+    return logits.max(-3).indices  # on a CPU several times as fast as argmax
+
+
+def read_classes(
+    blocks: Iterable[torch.Tensor], size: Size, source_size: Size, report: Callable[[int], object] = lambda pixels: None
+) -> np.ndarray:
+    """Classes at the size of the source image; the logits are upsampled in strips.
 
     Args:
-        scores: float (..., C, H, W).
-
-    Returns:
-        int64 (..., H, W)
-    """
-    return scores.max(-3).indices  # on a CPU several times as fast as argmax
-
-
-def read_classes(blocks, size, source_size, report=lambda pixels: None):
-    """Classes at the size of the source image, from scores that come row by row and are enlarged strip by strip.
-
-    Args:
-        blocks: iterable of float32 (C, n, w), all rows in order; a whole image may be one block.
-        size: (h, w) of the scores.
+        blocks: logits float32 (C, n, w), all rows in order; a whole image may be one block.
+        size: (h, w) of the logits.
         source_size: (H, W).
-        report: called with the number of pixels of every strip.
+        report: called with the number of pixels of each strip.
 
     Returns:
-        uint8 numpy (H, W)
+        uint8 (H, W)
     """
-    blocks = iter(blocks)
-    first = next(blocks)
-    reel = RowBuffer(_chain(first, blocks))
-    classes = torch.empty(tuple(source_size), dtype=torch.uint8, device=first.device)
-    num_channels, device = len(first), first.device
-    del first
-    for top, strip in strips(reel.rows, size, source_size, num_channels, device):
+    buffer = RowBuffer(blocks)
+    num_classes, device = buffer.peek()
+    classes = torch.empty(tuple(source_size), dtype=torch.uint8, device=device)
+    for top, strip in resized_strips(buffer.rows, size, source_size, num_classes, device):
         classes[top : top + strip.shape[1]] = to_classes(strip)
         report(strip.shape[1] * strip.shape[2])
     return classes.cpu().numpy()
 
 
-def _chain(first, others):
-    yield first
-    del first  # itertools.chain would keep it
-    yield from others
+class _BatchProgress:
+    """Reports the pixels of a batch once, even if a part of it is repeated after an out-of-memory error."""
 
+    def __init__(self, report: Callable[[int], object]) -> None:
+        self._report = report
+        self._done = 0
+        self._reported = 0
 
-class MemoryLimits:
-    """How much goes through the network at a time; where memory does not suffice, half of it, and half again.
+    def reset(self) -> None:
+        """Begin, or repeat, the batch."""
+        self._done = 0
 
-    Args:
-        tile: (height, width) of the window that slides over images, or None for whole images.
-        overlap: of windows; below 1 a share of the window, otherwise pixels.
-        windows: how many windows of an image form a batch.
-        say: function of a line, told whenever less has to suffice.
-    """
-
-    def __init__(self, tile=None, overlap=0.25, windows=1, say=lambda line: print(line, file=sys.stderr)):
-        self.tile, self.overlap, self.windows, self.say = tile, overlap, windows, say
-        self.most, self.tried = None, 1  # images that go through the network in one call at most, and in the last call
-
-    def network(self, model, autocast):
-        """The model in its precision, which takes a batch in parts of at most `most` images."""
-
-        def run(images):
-            found = []
-            for part in images.split(self.most or len(images)):
-                self.tried = len(part)
-                with autocast():
-                    found.append(model(part)["out"])
-            return {"out": found[0] if len(found) == 1 else torch.cat(found)}
-
-        return run
-
-    def halve(self, size):
-        """Take half of the batch from now on, or half the window where it is one image already.
-
-        Args:
-            size: (height, width) of the image that did not fit.
-
-        Returns:
-            bool: whether there was something to halve.
-        """
-        if self.tried > 1:
-            self.most = self.tried // 2
-            self.say(f"out of memory: going on with {self.most} of an image or window at a time, not {self.tried}")
-            return True
-        tile = [min(pair) for pair in zip(self.tile or size, size, strict=True)]
-        if max(tile) <= SMALLEST_TILE:
-            return False
-        self.tile = [max(SMALLEST_TILE, math.ceil(length / 2)) for length in tile]
-        # Pixels shrink with the window, or it would hardly get on; half a pixel must not become a share.
-        self.overlap = min(self.overlap, 0.5) if self.overlap < 1 else min(self.overlap // 2, min(self.tile) // 2)
-        before, now = ("x".join(map(str, shown)) for shown in (tile, self.tile))
-        words = f"--tile {self.tile[0]} {self.tile[1]} --overlap {self.overlap:g}"
-        self.say(f"out of memory with {before} pixels at a time: going on in windows of {now} ({words})")
-        return True
-
-
-class Progress:
-    """Passes on what is done of a batch, once: what another attempt does again is not reported again.
-
-    Args:
-        told: function of a number of pixels.
-    """
-
-    def __init__(self, told):
-        self.told, self.done, self.most = told, 0, 0
-
-    def again(self):
-        """The batch begins, or begins anew."""
-        self.done = 0
-
-    def report(self, pixels):
-        """Count pixels as done."""
-        self.done += pixels
-        if self.done > self.most:
-            self.told(self.done - self.most)
-            self.most = self.done
+    def add(self, pixels: int) -> None:
+        self._done += pixels
+        if self._done > self._reported:
+            self._report(self._done - self._reported)
+            self._reported = self._done
 
 
 @torch.inference_mode()
 def predict_images(
-    model, batches, scales=(1.0,), mirror=False, autocast=nullcontext, room=None, keep=None, prepare=None, report=None
-):
-    """Predict every image of a split at its own size.
+    model: nn.Module,
+    batches: Iterable[ImageBatch[SampleT]],
+    settings: InferenceSettings | None = None,
+    limits: MemoryLimits | None = None,
+    open_probabilities: Callable[[SampleT, tuple[int, int, int]], WriteRows] | None = None,
+    report: Callable[[int], object] = lambda pixels: None,
+) -> Iterator[tuple[SampleT, np.ndarray]]:
+    """Predict images at the size of their sources.
 
     Args:
-        model: as for `image_scores`; put into evaluation mode.
-        batches: iterable of `learning.data.loaders.EvalBatch`, or of batches with the same fields.
-        scales, mirror: as for `image_scores`.
-        autocast: function that returns the context of a forward pass; `learning.device.Precision.autocast`.
-        room: Room; whole images by default.
-        keep: function of (sample, (C, h, w)) that returns a function of (first row, probabilities float32 (C, n, w)), which is
-            called for all rows in order: those at the size at which the network saw the image. None keeps none.
-        prepare: function of images (B, 3, n, w), any rows of those of a batch, that returns what the network is to see; None
-            where that is what batches hold.
-        report: called with a number of pixels of source images as they are done, or None.
+        model: images -> {"out": logits}; put into evaluation mode.
+        settings: by default a single scale.
+        limits: by default whole images.
+        open_probabilities: called with a sample and the shape (C, h, w) of its probabilities at network input size; returns
+            the function that receives them.
+        report: called with the number of source pixels after each strip.
 
     Yields:
-        (sample, uint8 numpy (H, W)): train ids.
+        Sample and train ids, uint8 (H, W).
     """
     model.eval()
-    room = room or MemoryLimits()
-    network = room.network(model, autocast)
-    prepare = prepare or (lambda images: images)
-    report = report or (lambda pixels: None)
+    settings = settings or InferenceSettings()
+    limits = limits or MemoryLimits()
+    network = limits.in_chunks(model, settings.autocast)
 
-    def whole(batch):
-        scores = image_scores(network, prepare(batch.images), scales, mirror)
-        return [[of_image] for of_image in scores]
-
-    def in_windows(batch):
-        def forward(images):
-            return both_mirrors(network, images).div_(2) if mirror else network(images)["out"].float()
-
-        size = batch.images.shape[-2:]
-        for images in batch.images:
-            yield window_scores(forward, _rows_of(images, prepare), size, scales, room.tile, room.overlap, room.windows)
-
-    def attempt(batch, progress):
-        progress.again()
-        size, found = tuple(batch.images.shape[-2:]), []
-        several = in_windows(batch) if room.tile else whole(batch)
-        for blocks, sample, source_size in zip(several, batch.samples, batch.sizes, strict=True):
-            blocks = kept(blocks, size, sample, keep) if keep else blocks
-            found.append((sample, read_classes(blocks, size, source_size, progress.report)))
-        return found
+    def attempt(batch: ImageBatch[SampleT], progress: _BatchProgress) -> list[tuple[SampleT, np.ndarray]]:
+        progress.reset()
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        predictions = []
+        logits = _batch_logits(network, batch.images, settings, limits)
+        for blocks, sample, source_size in zip(logits, batch.samples, batch.sizes, strict=True):
+            if open_probabilities:
+                blocks = _save_probabilities(blocks, partial(open_probabilities, sample), size)
+            predictions.append((sample, read_classes(blocks, size, source_size, progress.add)))
+        return predictions
 
     for batch in batches:
-        progress = Progress(report)
-        yield from with_less_memory(partial(attempt, batch, progress), room, batch.images.shape[-2:])
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        yield from retry_with_less_memory(partial(attempt, batch, _BatchProgress(report)), limits, size)
 
 
-def _rows_of(image, prepare):
-    return lambda top, bottom: prepare(image[None, :, top:bottom])[0]
+def _batch_logits(
+    network: Model, images: torch.Tensor, settings: InferenceSettings, limits: MemoryLimits
+) -> Iterator[Iterable[torch.Tensor]]:
+    """For each image of a batch its logits as blocks (C, n, w); one image at a time if there are windows."""
+    if limits.tile is None:
+        for logits in average_logits(network, settings.preprocess(images), settings.scales, settings.flip):
+            yield [logits]
+        return
+
+    def forward(windows: torch.Tensor) -> torch.Tensor:
+        return flip_logits(network, windows) if settings.flip else network(windows)["out"].float()
+
+    size = (images.shape[-2], images.shape[-1])
+    windows = Windows(limits.tile, limits.overlap, limits.batch_size)
+    for image in images:
+        yield window_logits(forward, partial(_network_rows, image, settings.preprocess), size, settings.scales, windows)
 
 
-def kept(blocks, size, sample, keep):
-    """The blocks, while the probabilities that they stand for are kept; arguments as for `read_classes` and `predict`."""
-    write, top = None, 0
+def _network_rows(
+    image: torch.Tensor, preprocess: Callable[[torch.Tensor], torch.Tensor], top: int, bottom: int
+) -> torch.Tensor:
+    return preprocess(image[None, :, top:bottom])[0]
+
+
+def _save_probabilities(
+    blocks: Iterable[torch.Tensor], open_file: Callable[[tuple[int, int, int]], WriteRows], size: Size
+) -> Iterator[torch.Tensor]:
+    """Pass blocks of logits on, and write their softmax."""
+    write = None
+    top = 0
     for block in blocks:
-        write = write or keep(sample, (len(block), *size))
-        for part in block.split(64, 1):
-            write(top, part.softmax(0).cpu().numpy())
-            top += part.shape[1]
+        if write is None:
+            write = open_file((len(block), *size))
+        for rows in block.split(_SOFTMAX_ROWS, 1):
+            write(top, rows.softmax(0).cpu().numpy())
+            top += rows.shape[1]
         yield block
-
-
-def with_less_memory(work, room, size):
-    """The result of `work()`, done again with half of the room whenever memory does not suffice.
-
-    Args:
-        work: function without arguments.
-        room: Room.
-        size: (height, width) of the images at work.
-
-    Raises:
-        RuntimeError or MemoryError: it does not suffice for the smallest window.
-    """
-    while True:
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or not room.halve(size):
-                raise
-        # Here, and not in the handler: the error holds on to all that was computed.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()

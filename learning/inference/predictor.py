@@ -1,7 +1,9 @@
-"""A trained run in a few lines of Python: load it, predict images."""
+"""Python API: load a trained run and predict images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from helpers import run_folder
@@ -9,80 +11,99 @@ from helpers.errors import InputError
 from learning import checkpoint
 from learning.data.augmentation import transforms
 from learning.data.datasets import DATASETS
-from learning.inference.predict import MST_SCALES, image_scores, read_classes
-from learning.models import MODELS, build_from_options
+from learning.inference.predict import MST_SCALES, average_logits, read_classes
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 
 
 class Predictor:
-    """A trained run that predicts single images; see `load_run`.
+    """A trained run that predicts single images. Use :func:`load_run` to create one from a run folder.
 
     Args:
-        path: Path of the weights.
-        device: torch device, or its name.
+        path (Path): Checkpoint or weights. The options of the run are read from it, or from ``options.json`` beside it.
+        device (torch.device or str): Device on which the network runs.
+
+    Attributes:
+        labels (LabelTable): Class table. ``labels.names`` and ``labels.palette`` are indexed by train id.
+        size (tuple of int): Height and width of the network input.
+
+    Raises:
+        InputError: If the weights cannot be read or their options are missing or unknown.
     """
 
-    def __init__(self, path, device):
+    def __init__(self, path: Path, device: torch.device | str) -> None:
         state = checkpoint.load_validated(path)
         stored = state.get("options") or run_folder.read_options(path.parent / "options.json")
         if not stored:
-            raise InputError(
-                f"{path} does not say with which options it was trained, and there is no options.json beside it"
-            )
-        if (
-            stored.get("dataset") not in DATASETS
-            or stored.get("model") not in MODELS
-            or stored.get("norm") not in NORMS
-        ):
+            raise InputError(f"{path} does not contain the options of its run, and there is no options.json beside it")
+        tables = {"dataset": DATASETS, "model": MODELS, "norm": NORMS}
+        if any(stored.get(name) not in table for name, table in tables.items()):
             raise InputError(f"{path} was trained with a data set, model or norm that this version does not know")
         self.labels = DATASETS[stored["dataset"]].LABELS
-        self.size, self.mean, self.std = stored["test_size"], stored["dataset_mean"], stored["dataset_std"]
+        self.size: tuple[int, int] = tuple(stored["test_size"])
+        self.mean = stored["dataset_mean"]
+        self.std = stored["dataset_std"]
         self.device = torch.device(device)
-        model = build_from_options(stored, len(self.labels.classes), seed=0)
+        model = build_model(Architecture.from_stored(stored, len(self.labels.classes)), seed=0)
         checkpoint.load_weights(model, state, path, {})
         self.model = model.eval().to(self.device)
 
-    def predict(self, image, mst=False):
-        """Classes of an image of any size.
+    def predict(self, image: np.ndarray, mst: bool = False) -> np.ndarray:
+        """Predict the class of every pixel.
 
         Args:
-            image: uint8 (3, H, W), RGB, as `helpers.images.read_image` returns it.
-            mst: 8 scales and mirror images instead of one.
+            image (ndarray): RGB image of any size, uint8, shape :math:`(3, H, W)`, values in :math:`[0, 255]`, as returned by
+                ``helpers.images.read_image``.
+            mst (bool): If ``True``, average the logits over 8 scales, each with and without horizontal flip.
+                Default: ``False``
 
         Returns:
-            uint8 (H, W): train ids, which index `labels.names` and `labels.palette`.
+            ndarray: Train ids, uint8, shape :math:`(H, W)`, values in :math:`[0, C - 1]`.
         """
         with torch.inference_mode():
-            scores = self._scores(image, MST_SCALES if mst else (1.0,), mst)
-            return read_classes([scores], scores.shape[1:], image.shape[1:])
+            logits = self._logits(image, MST_SCALES if mst else (1.0,), mst)
+            size = (logits.shape[1], logits.shape[2])
+            return read_classes([logits], size, (image.shape[1], image.shape[2]))
 
-    def probabilities(self, image, scales=(1.0,), mirror=False):
-        """Class probabilities of an image at the size at which the network sees it: softmax of the mean of the logits.
+    def probabilities(self, image: np.ndarray, scales: Sequence[float] = (1.0,), flip: bool = False) -> torch.Tensor:
+        """Predict class probabilities at the size of the network input: the softmax of the averaged logits.
 
         Args:
-            image: uint8 (3, H, W), RGB, any size.
-            scales, mirror: as for `learning.inference.predict.image_scores`.
+            image (ndarray): RGB image of any size, uint8, shape :math:`(3, H, W)`, values in :math:`[0, 255]`.
+            scales (sequence of float): Factors of the network input size whose logits are averaged. Default: ``(1.0,)``
+            flip (bool): If ``True``, also average over the horizontally flipped image. Default: ``False``
 
         Returns:
-            float32 (C, h, w) on the device.
+            Tensor: float32, shape :math:`(C, h, w)` with ``(h, w) == size``, values in :math:`[0, 1]`, on the device.
         """
         with torch.inference_mode():
-            return self._scores(image, scales, mirror).softmax(0)
+            return self._logits(image, scales, flip).softmax(0)
 
-    def _scores(self, image, scales, mirror):
+    def _logits(self, image: np.ndarray, scales: Sequence[float], flip: bool) -> torch.Tensor:
+        """float32 (C, h, w)."""
         view = transforms.whole_view(image.shape[1:])
         pixels, _ = transforms.view_sample(torch.tensor(image), None, view, self.size, self.mean)
         batch, _ = transforms.color_and_normalize(pixels[None].to(self.device), None, [view], self.mean, self.std)
-        return image_scores(self.model, batch, scales, mirror)[0]
+        return average_logits(self.model, batch, scales, flip)[0]
 
 
-def load_run(folder, device="cpu"):
-    """The best weights of a run, ready to predict.
+def load_run(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
+    """Load the best weights of a run, ready to predict.
 
-    Returns:
-        Predictor
+    Args:
+        folder (str or Path): Run folder, as given to ``--save_path``.
+        device (torch.device or str): Device on which the network runs. Default: ``"cpu"``
 
     Raises:
-        InputError: there are no such weights, or they cannot be read.
+        InputError: If there are no weights, or they cannot be read.
+
+    Example::
+
+        >>> from helpers.images import read_image
+        >>> from learning.inference.predictor import load_run
+        >>> run = load_run("baseline_run", device="cuda")
+        >>> classes = run.predict(read_image("street.jpg"))  # uint8, (H, W)
+        >>> run.labels.names[classes[0, 0]]
+        'sky'
     """
     return Predictor(run_folder.RunFolder(Path(folder)).best, device)

@@ -1,10 +1,12 @@
-"""Losses: pure functions of (logits, target) that return (sum, weight), both scalars of at least float32.
+"""Losses: pure functions of (logits, target) that return (sum, weight), two scalars of at least float32.
 
-The sum runs over the valid pixels, or over images, and the weight is what it is to be divided by. A mean is divided once, where
-the whole effective batch is known, so that parts of a batch add up exactly; see `mean`. Whatever is no mean over pixels, such as
-Dice, is taken an image at a time and averaged over images; those without a single valid pixel do not count. Weights depend on the
-labels alone.
+The sum is over the valid pixels or over the images, and the weight is its divisor. `mean` divides once, by the weight of the
+whole effective batch, so micro-batches add up exactly. A loss that is not a mean over pixels, such as Dice, is computed per
+image and averaged over images; images without a valid pixel do not count. Weights depend only on the labels.
 """
+
+from collections.abc import Callable, Mapping
+from typing import TypedDict
 
 import torch
 
@@ -14,9 +16,9 @@ from learning.losses.pixelwise import cross_entropy, focal, ohem
 from learning.losses.regions import dice, log_dice, lovasz, tversky
 from learning.losses.weights import image_weight, mean, pixel_weight
 
-__all__ = ["LOSSES", "PIXELWISE", "Criterion", "mean"]
+__all__ = ["LOSSES", "PIXELWISE", "Criterion", "LossArguments", "mean"]
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {
     "ce": cross_entropy,
     "weighted_ce": cross_entropy,
     "focal": focal,
@@ -30,40 +32,60 @@ LOSSES = {
 PIXELWISE = ("ce", "weighted_ce", "focal")  # means over pixels; the others are means over images
 
 
+class LossArguments(TypedDict, total=False):
+    """Keyword arguments of the functions in `LOSSES`; each takes some of them."""
+
+    class_weights: torch.Tensor | None
+    label_smoothing: float
+    gamma: float
+    threshold: float
+    fraction: float
+    alpha: float
+    beta: float
+
+
 class Criterion:
-    """The loss of a model's outputs: a sum of terms, each with a weight of its own; `mean` makes one number of them.
+    """The training loss: a weighted sum of T terms; `mean` turns its result into one number.
 
     Args:
         terms: a key of `LOSSES`, or a sum such as "ce+0.5*dice".
-        options: dict of a key of `LOSSES` -> dict of keyword arguments of its function.
-        aux_weight: weight of the auxiliary head's loss, where the model has one.
+        keyword_arguments: of the functions in `LOSSES`, by key.
+        aux_weight: weight of the auxiliary head's loss, if the model has that head.
     """
 
-    def __init__(self, terms, options=None, aux_weight=0.0):
-        self.coefficients, self.aux_weight = weighted_sum(terms), aux_weight
-        self.options = {name: (options or {}).get(name, {}) for name in self.coefficients}
+    def __init__(
+        self, terms: str, keyword_arguments: Mapping[str, LossArguments] | None = None, aux_weight: float = 0.0
+    ) -> None:
+        self.coefficients = weighted_sum(terms)
+        self.keyword_arguments = {name: (keyword_arguments or {}).get(name, {}) for name in self.coefficients}
+        self.aux_weight = aux_weight
 
     @property
-    def names(self):
-        """tuple of str: the T terms."""
+    def names(self) -> tuple[str, ...]:
+        """Keys of the T terms in `LOSSES`."""
         return tuple(self.coefficients)
 
-    def __call__(self, outputs, target):
-        """(totals, weights) of a model's dict with "out" and maybe "aux": (T,) each, coefficients in the totals."""
+    def __call__(self, outputs: Mapping[str, torch.Tensor], target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums and weights (T,) of a model's outputs "out" and maybe "aux"; the sums include the coefficients."""
         totals, weights = self._terms(outputs["out"], target)
         if "aux" in outputs:
             totals = totals + self.aux_weight * self._terms(outputs["aux"], target)[0]
         return totals, weights
 
-    def weight(self, target):
-        """The weights alone, which no output changes: those of a whole batch are known before its first part is seen."""
-        weights = [
-            pixel_weight(target, self.options[name].get("class_weights")) if name in PIXELWISE else image_weight(target)
-            for name in self.coefficients
-        ]
-        return torch.stack(weights)
+    def weight(self, target: torch.Tensor) -> torch.Tensor:
+        """The weights (T,) alone: they depend only on the labels, so a whole batch's are known before its forward pass."""
+        return torch.stack([self._term_weight(name, target) for name in self.coefficients])
 
-    def _terms(self, logits, target):
-        pairs = [LOSSES[name](logits, target, **self.options[name]) for name in self.coefficients]
-        totals = [factor * total for factor, (total, _) in zip(self.coefficients.values(), pairs, strict=True)]
-        return torch.stack(totals), torch.stack([weight for _, weight in pairs])
+    def _term_weight(self, name: str, target: torch.Tensor) -> torch.Tensor:
+        if name in PIXELWISE:
+            return pixel_weight(target, self.keyword_arguments[name].get("class_weights"))
+        return image_weight(target)
+
+    def _terms(self, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        totals = []
+        weights = []
+        for name, coefficient in self.coefficients.items():
+            total, weight = LOSSES[name](logits, target, **self.keyword_arguments[name])
+            totals.append(coefficient * total)
+            weights.append(weight)
+        return torch.stack(totals), torch.stack(weights)

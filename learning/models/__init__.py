@@ -1,15 +1,18 @@
-"""Networks: images (B, 3, h, w) -> {"out": logits (B, C, h, w)} and maybe "aux", always from scratch."""
+"""Networks: images (B, 3, h, w) -> {"out": logits (B, C, h, w)} and maybe "aux", initialized randomly."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import nn
 
 from learning.models.blocks import Block
 from learning.models.deeplab import deeplabv3, deeplabv3plus
 from learning.models.resnet import Residual
 from learning.models.unet import UNet, UNetResNet34
 
-MODELS = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "DeepLabv3_resnet50": partial(deeplabv3, "resnet50"),
     "DeepLabv3_resnet101": partial(deeplabv3, "resnet101"),
     "DeepLabv3plus_resnet50": partial(deeplabv3plus, "resnet50"),
@@ -19,59 +22,63 @@ MODELS = {
 }
 
 
-def build_model(name, num_classes, norm, seed, *, output_stride=None, aux=False, zero_init=False, recompute=False):
-    """A network with random initial weights.
-
-    Every one but the plain UNet has its encoder in the attribute `backbone`.
+@dataclass(frozen=True)
+class Architecture:
+    """A network without its weights.
 
     Args:
         name: a key of `MODELS`.
-        num_classes: C; void is no class.
+        num_classes: C; void is not a class.
         norm: a key of `learning.models.norms.NORMS`.
-        seed: int from which alone the weights are drawn; torch's own random state is left as it was.
-        output_stride: 8 or 16, for a DeepLab; None for what the network has by itself.
-        aux: whether a DeepLab has an auxiliary head, whose scores are "aux" in training.
-        zero_init: whether residual blocks begin as their shortcuts.
-        recompute: whether the activations inside blocks are computed again in the backward pass instead of kept.
-
-    Returns:
-        torch.nn.Module on the CPU
+        output_stride: 8 or 16, for DeepLab only; None is the model's default.
+        aux: whether a DeepLab has an auxiliary head, whose logits are "aux" in training.
+        zero_init: whether residual blocks are initialized to the identity.
     """
-    options = {"output_stride": output_stride, "aux": aux}
+
+    name: str
+    num_classes: int
+    norm: str
+    output_stride: int | None = None
+    aux: bool = False
+    zero_init: bool = False
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, object], num_classes: int) -> "Architecture":
+        """The architecture that a run's options describe; an option that an older run lacks has its default of that time."""
+        output_stride = stored.get("output_stride")
+        return cls(
+            name=str(stored["model"]),
+            num_classes=num_classes,
+            norm=str(stored["norm"]),
+            output_stride=output_stride if isinstance(output_stride, int) else None,
+            aux=bool(stored.get("aux")),
+            zero_init=bool(stored.get("zero_init")),
+        )
+
+
+def build_model(architecture: Architecture, seed: int, recompute: bool = False) -> nn.Module:
+    """A network on the CPU with random initial weights.
+
+    All but the plain UNet have their encoder in the attribute `backbone`.
+
+    Args:
+        seed: determines the weights; torch's own random state does not change.
+        recompute: whether blocks use activation checkpointing.
+    """
+    options = {"output_stride": architecture.output_stride, "aux": architecture.aux}
+    chosen = {name: value for name, value in options.items() if value}  # U-Nets take neither
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MODELS[name](num_classes, norm, **{key: value for key, value in options.items() if value})
+        model = MODELS[architecture.name](architecture.num_classes, architecture.norm, **chosen)
     for module in model.modules():
         if isinstance(module, Block):
             module.recompute = recompute
-        if isinstance(module, Residual) and zero_init:
-            module.start_as_identity()
+        if isinstance(module, Residual) and architecture.zero_init:
+            module.zero_init_residual()
     return model
 
 
-def build_from_options(stored, num_classes, seed, recompute=False):
-    """The network that a run's options describe; the one place that knows which of them do.
-
-    Args:
-        stored: dict of options, of a command line or as a run has stored them; what an older run lacks is as it was then.
-        num_classes, seed, recompute: as for `build_model`.
-
-    Returns:
-        torch.nn.Module on the CPU
-    """
-    return build_model(
-        stored["model"],
-        num_classes,
-        stored["norm"],
-        seed,
-        output_stride=stored.get("output_stride"),
-        aux=bool(stored.get("aux")),
-        zero_init=bool(stored.get("zero_init")),
-        recompute=recompute,
-    )
-
-
-def freeze(module):
-    """Keep a part of a network as it is: no gradients, and its norms use and keep their running statistics in training, too."""
+def freeze(module: nn.Module) -> None:
+    """Exclude a part of a network from training: no gradients, and its norms stay in evaluation mode."""
     module.requires_grad_(False).eval()
-    module.train = lambda mode=True: module  # what the network's own train() calls
+    module.train = lambda mode=True: module  # the network's own train() calls it

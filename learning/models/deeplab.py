@@ -1,4 +1,4 @@
-"""DeepLabV3 (Chen et al., arXiv 1706.05587) as torchvision has it and DeepLabV3+ (arXiv 1802.02611), with any norm."""
+"""DeepLabV3 (Chen et al., arXiv 1706.05587) as in torchvision and DeepLabV3+ (arXiv 1802.02611), with any norm."""
 
 import torch
 from torch import nn
@@ -8,83 +8,87 @@ from torchvision.models.segmentation.fcn import FCNHead
 from learning.device import at_least_float32
 from learning.models.aspp import RATES, adapt_pooling
 from learning.models.blocks import DoubleConv
-from learning.models.norms import convert
+from learning.models.norms import convert_norms
 from learning.models.resnet import resnet
 from learning.resize import bilinear
 
-_CONTEXT, _SKIP = 256, 48  # channels in the decoder of DeepLabV3+: of the pyramid, and of the fine features
+_ASPP_CHANNELS = 256
+_SKIP_CHANNELS = 48
 
 
 class DeepLab(nn.Module):
-    """Backbone, head, and a second head on the stage before the last, which only training has a use for.
+    """Backbone, head, and an optional auxiliary head on the last stage but one, which only runs in training.
 
-    Scores are resized in float32, deterministically where that is asked for. Names of the weights are torchvision's.
+    Logits are upsampled in float32. Names of the weights are torchvision's.
 
     Args:
-        backbone: images -> dict of features; "aux" are those for the second head, the others go to the head in their order.
-        classifier: the features of the backbone, but for "aux" -> scores.
-        aux_classifier: features "aux" -> scores, or None.
+        backbone: images -> dict of features; "aux" goes to the auxiliary head, the others in their order to the head.
+        classifier: features -> logits.
+        aux_classifier: features -> logits.
     """
 
-    def __init__(self, backbone, classifier, aux_classifier=None):
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone, self.classifier, self.aux_classifier = backbone, classifier, aux_classifier
+        self.backbone = backbone
+        self.classifier = classifier
+        self.aux_classifier = aux_classifier
 
-    def forward(self, x):
-        """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}; in training "aux" of the same shape, where there is that head"""
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}, and in training "aux" of the same shape with that head."""
         features = self.backbone(x)
-        coarse = features.pop("aux", None)
-        scores = {"out": self.classifier(*features.values())}
+        aux_features = features.pop("aux", None)
+        logits = {"out": self.classifier(*features.values())}
         if self.training and self.aux_classifier is not None:
-            scores["aux"] = self.aux_classifier(coarse)
-        return {name: bilinear(at_least_float32(values), x.shape[-2:]) for name, values in scores.items()}
+            logits["aux"] = self.aux_classifier(aux_features)
+        return {name: bilinear(at_least_float32(values), x.shape[-2:]) for name, values in logits.items()}
 
 
 class PlusHead(nn.Module):
-    """The decoder of DeepLabV3+: the pyramid's context, enlarged, beside fine features that are reduced to few channels.
+    """The decoder of DeepLabV3+: ASPP features, upsampled and concatenated with projected fine features.
 
     Args:
         num_classes: C.
         norm: a key of `norms.NORMS`.
-        rates: dilations of the pyramid.
+        rates: dilations of the ASPP.
     """
 
-    def __init__(self, num_classes, norm, rates):
+    def __init__(self, num_classes: int, norm: str, rates: tuple[int, ...]) -> None:
         super().__init__()
-        self.aspp = ASPP(2048, rates, _CONTEXT)
+        self.aspp = ASPP(2048, list(rates), _ASPP_CHANNELS)
         adapt_pooling(self.aspp, norm)
-        self.skip = nn.Sequential(nn.Conv2d(256, _SKIP, 1, bias=False), nn.BatchNorm2d(_SKIP), nn.ReLU(inplace=True))
-        self.decoder = DoubleConv(_SKIP + _CONTEXT, _CONTEXT)
-        self.scores = nn.Conv2d(_CONTEXT, num_classes, 1)
+        self.skip = nn.Sequential(
+            nn.Conv2d(256, _SKIP_CHANNELS, 1, bias=False), nn.BatchNorm2d(_SKIP_CHANNELS), nn.ReLU(inplace=True)
+        )
+        self.decoder = DoubleConv(_SKIP_CHANNELS + _ASPP_CHANNELS, _ASPP_CHANNELS)
+        self.scores = nn.Conv2d(_ASPP_CHANNELS, num_classes, 1)  # the name is that of the weights in checkpoints
 
-    def forward(self, fine, coarse):
+    def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """features (B, 256, h / 4, w / 4) and (B, 2048, h / stride, w / stride) -> logits (B, C, h / 4, w / 4)"""
         context = bilinear(self.aspp(coarse), fine.shape[-2:])
         return self.scores(self.decoder(torch.cat([self.skip(fine), context], 1)))
 
 
-def deeplabv3(backbone, num_classes, norm, output_stride=8, aux=False):
-    """DeepLabV3 on a ResNet of bottleneck blocks, with random initial weights.
+def deeplabv3(backbone: str, num_classes: int, norm: str, output_stride: int = 8, aux: bool = False) -> DeepLab:
+    """DeepLabV3 with a ResNet backbone and random initial weights.
 
     Args:
         backbone: "resnet50" or "resnet101".
         num_classes: C.
         norm: a key of `norms.NORMS`.
-        output_stride: 8 or 16, size of the image / size of the features that are classified.
-        aux: whether training has scores of a second head on the third stage, too.
-
-    Returns:
-        DeepLab
+        output_stride: size of the image / size of the features that the head takes, 8 or 16.
+        aux: whether there is an auxiliary head.
     """
     features = resnet(backbone, ({"layer3": "aux"} if aux else {}) | {"layer4": "out"}, output_stride)
     head = DeepLabHead(2048, num_classes, RATES[output_stride])
-    adapt_pooling(head[0], norm)
-    return convert(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)
+    aspp = head[0]
+    assert isinstance(aspp, ASPP)
+    adapt_pooling(aspp, norm)
+    return convert_norms(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)
 
 
-def deeplabv3plus(backbone, num_classes, norm, output_stride=16, aux=False):
-    """DeepLabV3+ on a ResNet of bottleneck blocks: as `deeplabv3`, with a decoder at a quarter of the image's size."""
+def deeplabv3plus(backbone: str, num_classes: int, norm: str, output_stride: int = 16, aux: bool = False) -> DeepLab:
+    """DeepLabV3+: as `deeplabv3`, with a decoder at a quarter of the image size."""
     outputs = {"layer1": "fine"} | ({"layer3": "aux"} if aux else {}) | {"layer4": "out"}
     features = resnet(backbone, outputs, output_stride)
     head = PlusHead(num_classes, norm, RATES[output_stride])
-    return convert(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)
+    return convert_norms(DeepLab(features, head, FCNHead(1024, num_classes) if aux else None), norm)

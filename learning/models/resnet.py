@@ -1,9 +1,12 @@
-"""Residual networks (He et al., arXiv 1512.03385): torchvision's ResNet with blocks that every norm fits into.
+"""Residual networks (He et al., arXiv 1512.03385): torchvision's ResNet with blocks that work with every norm.
 
-Its names, shapes and initial values of the weights are torchvision's. The blocks have one ReLU module for each place where one
-acts, so that a norm can take it over, and take the arguments with which torchvision's ResNet makes its own.
+Names, shapes and initial values of the weights are torchvision's. Its blocks use one ReLU module several times; these have one
+for each use, so that a norm can replace it. Constructors take the arguments that torchvision's ResNet passes.
 """
 
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import ResNet, conv1x1, conv3x3
@@ -12,35 +15,54 @@ from learning.models.blocks import Block
 
 
 class Residual(Block):
-    """What a subclass adds to the block's own input: `add_layers` makes it, `residual(x)` computes it, `last_norm` ends it."""
+    """A residual block; a subclass defines the residual branch by `add_layers`, `residual` and `last_norm`."""
+
+    expansion: int
 
     def __init__(
         self,
-        inplanes,
-        planes,
-        stride=1,
-        downsample=None,
-        groups=1,
-        base_width=64,
-        dilation=1,
-        norm_layer=nn.BatchNorm2d,
-    ):
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        downsample: nn.Module | None = None,
+        groups: int = 1,
+        base_width: int = 64,
+        dilation: int = 1,
+        norm_layer: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         if (groups, base_width) != (1, 64):
-            raise ValueError("blocks of grouped or wide networks are not made here")
-        # After the addition, so it follows no norm here and every norm leaves it alone.
+            raise ValueError("grouped and wide residual blocks are not supported")
+        # First, so that it does not directly follow a norm: the ReLU after the addition stays, whatever the norm.
         self.relu = nn.ReLU(inplace=True)
         self.add_layers(inplanes, planes, stride, dilation, norm_layer)
         self.downsample = downsample
 
-    def compute(self, x):
+    def add_layers(
+        self, inplanes: int, planes: int, stride: int, dilation: int, norm_layer: Callable[[int], nn.Module]
+    ) -> None:
+        """Create the layers of the residual branch; arguments as for the constructor."""
+        raise NotImplementedError
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm before the addition."""
+        raise NotImplementedError
+
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        """x (B, inplanes, h, w) -> (B, expansion * planes, h / stride, w / stride)"""
+        raise NotImplementedError
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         """x (B, inplanes, h, w) -> (B, expansion * planes, h / stride, w / stride)"""
         identity = x if self.downsample is None else self.downsample(x)
         return self.relu(self.residual(x) + identity)
 
-    def start_as_identity(self):
-        """Let the last norm begin with gamma = 0, so that the block begins as its shortcut (Goyal et al., arXiv 1706.02677)."""
-        nn.init.zeros_(self.last_norm.weight)
+    def zero_init_residual(self) -> None:
+        """Set gamma of the last norm to 0, so that the block starts as its shortcut (Goyal et al., arXiv 1706.02677)."""
+        gamma = self.last_norm.weight
+        assert isinstance(gamma, torch.Tensor)
+        nn.init.zeros_(gamma)
 
 
 class BasicBlock(Residual):
@@ -48,8 +70,10 @@ class BasicBlock(Residual):
 
     expansion = 1
 
-    def add_layers(self, inplanes, planes, stride, dilation, norm_layer):
-        """Those of `residual`, as for `Residual`."""
+    def add_layers(
+        self, inplanes: int, planes: int, stride: int, dilation: int, norm_layer: Callable[[int], nn.Module]
+    ) -> None:
+        """As `Residual.add_layers`."""
         self.conv1 = conv3x3(inplanes, planes, stride, dilation=dilation)
         self.bn1 = norm_layer(planes)
         self.relu1 = nn.ReLU(inplace=True)
@@ -57,22 +81,24 @@ class BasicBlock(Residual):
         self.bn2 = norm_layer(planes)
 
     @property
-    def last_norm(self):
+    def last_norm(self) -> nn.Module:
         """The norm before the addition."""
         return self.bn2
 
-    def residual(self, x):
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
         """x (B, inplanes, h, w) -> (B, planes, h / stride, w / stride)"""
         return self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
 
 
 class Bottleneck(Residual):
-    """A 3x3 convolution between two 1x1, of ResNet-50 and larger ones."""
+    """A 3x3 convolution between two 1x1 convolutions, of ResNet-50 and larger ones."""
 
     expansion = 4
 
-    def add_layers(self, inplanes, planes, stride, dilation, norm_layer):
-        """Those of `residual`, as for `Residual`."""
+    def add_layers(
+        self, inplanes: int, planes: int, stride: int, dilation: int, norm_layer: Callable[[int], nn.Module]
+    ) -> None:
+        """As `Residual.add_layers`."""
         self.conv1 = conv1x1(inplanes, planes)
         self.bn1 = norm_layer(planes)
         self.relu1 = nn.ReLU(inplace=True)
@@ -83,36 +109,38 @@ class Bottleneck(Residual):
         self.bn3 = norm_layer(planes * self.expansion)
 
     @property
-    def last_norm(self):
+    def last_norm(self) -> nn.Module:
         """The norm before the addition."""
         return self.bn3
 
-    def residual(self, x):
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
         """x (B, inplanes, h, w) -> (B, 4 * planes, h / stride, w / stride)"""
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
         return self.bn3(self.conv3(out))
 
 
-_KINDS = {
+_LAYERS = {
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
 }
-_DILATED = {8: (False, True, True), 16: (False, False, True), 32: (False, False, False)}  # of the last three stages
+# By output stride: which of the last three stages are dilated instead of strided.
+_DILATED_STAGES = {8: [False, True, True], 16: [False, False, True], 32: [False, False, False]}
 
 
-def resnet(name, outputs, output_stride=32):
+def resnet(name: str, outputs: Mapping[str, str], output_stride: int = 32) -> nn.Module:
     """A residual network without its classifier, with random initial weights.
 
     Args:
-        name: a key of `_KINDS`.
-        outputs: dict of child (such as "layer4"; "relu" for the stem) -> name of what it puts out.
-        output_stride: size of the image / size of the last features, 8, 16 or 32; what is not strided is dilated instead.
+        name: "resnet34", "resnet50" or "resnet101".
+        outputs: key of a feature map by the child that produces it, such as "layer4"; "relu" is the stem.
+        output_stride: size of the image / size of the last feature map, 8, 16 or 32.
 
     Returns:
-        torch.nn.Module: images (B, 3, h, w) -> dict of name -> features (B, C, h', w'), in the network's order
+        network: images (B, 3, h, w) -> dict of features (B, C, h', w') in the network's order
     """
-    block, depths = _KINDS[name]
-    network = ResNet(block, list(depths), replace_stride_with_dilation=list(_DILATED[output_stride]))
-    return IntermediateLayerGetter(network, return_layers=outputs)
+    block, depths = _LAYERS[name]
+    # pyrefly: ignore [bad-argument-type]  # torchvision's annotation names its own two blocks; it calls ours the same way
+    network = ResNet(block, list(depths), replace_stride_with_dilation=_DILATED_STAGES[output_stride])
+    return IntermediateLayerGetter(network, return_layers=dict(outputs))

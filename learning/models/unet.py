@@ -1,4 +1,7 @@
-"""U-Nets (Ronneberger et al., arXiv 1505.04597), padded, upsampled bilinearly: the challenge's, and one on a ResNet."""
+"""U-Nets (Ronneberger et al., arXiv 1505.04597), padded, upsampled bilinearly: the challenge's, and one with a ResNet encoder."""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +9,7 @@ from torch import nn
 
 from learning.device import at_least_float32
 from learning.models.blocks import DoubleConv
-from learning.models.norms import convert
+from learning.models.norms import convert_norms
 from learning.models.resnet import resnet
 from learning.resize import bilinear
 
@@ -14,21 +17,23 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 class Decoder(nn.ModuleList):
-    """Up to the finest features: enlarged, set beside the skip of that size, two convolutions.
+    """At each step: upsample, concatenate the skip connection of that size, two convolutions.
 
     Args:
-        widths: channels of the features, the finest first.
-        outs: channels after each of the steps up.
+        in_channels: of the encoder's features, finest first.
+        out_channels: after each of the steps, coarsest first.
     """
 
-    def __init__(self, widths, outs):
-        *skips, below = widths
-        super().__init__(
-            DoubleConv(i + skip, o) for i, skip, o in zip((below, *outs), reversed(skips), outs, strict=False)
-        )
+    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int]) -> None:
+        *skips, channels = in_channels
+        blocks = []
+        for skip, out in zip(reversed(skips), out_channels, strict=True):
+            blocks.append(DoubleConv(channels + skip, out))
+            channels = out
+        super().__init__(blocks)
 
-    def forward(self, features):
-        """list of (B, C, h, w), the finest first -> (B, C', h, w) of the finest size; sizes need not be halves"""
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """features (B, C, h, w), finest first -> (B, C', h, w) of the finest size; sizes need not be halves."""
         *skips, x = features
         for block, skip in zip(self, reversed(skips), strict=True):
             x = block(torch.cat([skip, bilinear(x, skip.shape[-2:])], 1))
@@ -36,7 +41,7 @@ class Decoder(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """Four times down by max pooling, four times up with skips; sizes need not divide by 16.
+    """Four max poolings, four upsampling steps with skip connections; sizes need not be multiples of 16.
 
     Args:
         num_classes: C.
@@ -44,15 +49,15 @@ class UNet(nn.Module):
         widths: channels at each of the five resolutions.
     """
 
-    def __init__(self, num_classes, norm="batch", widths=WIDTHS):
+    def __init__(self, num_classes: int, norm: str = "batch", widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        self.down = nn.ModuleList(DoubleConv(i, o) for i, o in zip((3, *widths), widths, strict=False))
-        outs = (*widths[-3::-1], widths[0])
-        self.up = Decoder(widths, outs)
-        self.classifier = nn.Conv2d(outs[-1], num_classes, 1)
-        convert(self, norm)
+        self.down = nn.ModuleList(DoubleConv(before, after) for before, after in pairwise((3, *widths)))
+        out_channels = (*widths[-3::-1], widths[0])
+        self.up = Decoder(widths, out_channels)
+        self.classifier = nn.Conv2d(out_channels[-1], num_classes, 1)
+        convert_norms(self, norm)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}"""
         features = [self.down[0](x)]
         for block in self.down[1:]:
@@ -61,21 +66,21 @@ class UNet(nn.Module):
 
 
 class UNetResNet34(nn.Module):
-    """ResNet-34 with a skip at every scale, the stem's at half the image's size included, where the decoder ends.
+    """ResNet-34 encoder with a skip connection at every scale; the decoder ends at the stem's, half the image size.
 
     Args:
         num_classes: C.
         norm: a key of `norms.NORMS`.
     """
 
-    def __init__(self, num_classes, norm="batch"):
+    def __init__(self, num_classes: int, norm: str = "batch") -> None:
         super().__init__()
         self.backbone = resnet("resnet34", {name: name for name in ("relu", "layer1", "layer2", "layer3", "layer4")})
         self.up = Decoder((64, 64, 128, 256, 512), (256, 128, 64, 32))
         self.classifier = nn.Conv2d(32, num_classes, 1)
-        convert(self, norm)
+        convert_norms(self, norm)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """images (B, 3, h, w) -> {"out": logits (B, C, h, w)}"""
-        scores = self.classifier(self.up(list(self.backbone(x).values())))  # (B, C, h / 2, w / 2)
-        return {"out": bilinear(at_least_float32(scores), x.shape[-2:])}
+        logits = self.classifier(self.up(list(self.backbone(x).values())))  # (B, C, h / 2, w / 2)
+        return {"out": bilinear(at_least_float32(logits), x.shape[-2:])}

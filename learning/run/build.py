@@ -1,301 +1,324 @@
-"""From options and data to what a run is made of: network, batches, loss, optimizer.
+"""Builds what a checked command line describes: device, data, network, training."""
 
-Programs import this before they know that anything will be computed: torch, and what builds on it, is imported by the functions
-that need it.
-"""
+from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import cast
 
-from helpers import run_folder
+import numpy as np
+import torch
+
 from helpers.errors import InputError
+from learning import distributed
 from learning.data import class_weights
-from learning.device import pick_device
-from learning.run.setup import blob_rules
+from learning.data.augmentation.copy_paste import CopyPaste
+from learning.data.datasets.base import Dataset
+from learning.data.fingerprint import fingerprint
+from learning.data.loaders import EvalBatches, TrainBatches
+from learning.device import Precision, choose_precision, pick_device, set_determinism
+from learning.losses import Criterion
+from learning.models import Architecture, build_model, freeze
+from learning.rng import INITIAL_WEIGHTS, torch_seed
+from learning.run.build_data import (
+    RunData,
+    build_augmentation,
+    build_copy_paste,
+    build_data,
+    build_mixing,
+    open_cache,
+)
+from learning.run.setup import Setup, trains_on_val
+from learning.training.ema import EMA
+from learning.training.engine import Training
+from learning.training.metrics import EpochMetrics, MetricsState
+from learning.training.nonfinite import NonFiniteGuard
+from learning.training.optim import OptimizerSettings, build_optimizer
+from learning.training.schedule import LearningRate, RunLength
+from options import ComputeOptions, LossOptions, ModelOptions, TrainingOptions
 
 
-class Parts:
-    """What a run is made of, built from its options.
+@dataclass(frozen=True)
+class Compute:
+    """Settings that depend on the device and on the other processes.
 
     Args:
-        args, data: the options and the data set.
-        surveys: dict of split -> Survey; what training needs is built where it has "train".
+        device: of this process.
+        precision: of the forward and backward passes.
+        seed: of every random choice, the same in all processes.
     """
 
-    def __init__(self, args, data, surveys):
-        import torch
+    device: torch.device
+    precision: Precision
+    seed: int
 
-        from learning import distributed
-        from learning.data import cache
-        from learning.data.loaders import LoaderConfig
-        from learning.device import Precision, choose_precision, keep_freed_memory, set_determinism
-        from learning.models import build_from_options
-        from learning.rng import INITIAL_WEIGHTS, torch_seed
 
-        set_determinism(args.deterministic)
-        self.device = pick_device(args.device)
-        distributed.start(self.device)
-        args.seed = distributed.all_reduce_max(args.seed)  # where nobody typed one, each process has drawn its own
-        if args.batch_size % distributed.size():
-            raise InputError(
-                f"--batch_size {args.batch_size} is for all {distributed.size()} processes together, "
-                "and must be a multiple of their number"
-            )
-        if self.device.type == "cuda" and self.device.index is not None:
-            torch.cuda.set_device(self.device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        self.precision = Precision(choose_precision(args.amp, self.device), self.device)
-        self.num_classes = len(data.labels.classes)
-        seed = torch_seed(args.seed, INITIAL_WEIGHTS)
-        self.fresh_model = partial(
-            build_from_options, vars(args), self.num_classes, seed, recompute=args.checkpoint_blocks
+@dataclass(frozen=True)
+class RunModel:
+    """The network of a run.
+
+    Args:
+        model: the network itself; checkpoints hold its weights.
+        parallel: the model, or its DataParallel wrapper if this process uses several GPUs; for forward passes.
+        architecture: what the model was built from.
+        recompute: whether activations are computed again in the backward pass instead of stored.
+        seed: of its initial weights.
+    """
+
+    model: torch.nn.Module
+    parallel: torch.nn.Module
+    architecture: Architecture
+    recompute: bool
+    seed: int
+
+    def initial(self) -> torch.nn.Module:
+        """The network as it was at the start of the run, on the CPU."""
+        return build_model(self.architecture, self.seed, self.recompute)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run.
+
+    Args:
+        copy_paste: augmentation of --copypaste, or None.
+        training: what every step needs.
+        length: steps, epochs and validations.
+        evaluated: the network that is validated and whose best weights are saved: the model, or its average (--ema).
+        evaluated_parallel: the same network, on all GPUs of this process.
+        fingerprint: of the data set's files.
+        keeps_last: whether the last weights are kept instead of the best, because the validation images are trained on.
+        options: as options.json and checkpoints store them; only to be stored and compared.
+    """
+
+    compute: Compute
+    data: RunData
+    network: RunModel
+    train_batches: TrainBatches
+    val_batches: EvalBatches
+    copy_paste: CopyPaste | None
+    training: Training
+    length: RunLength
+    learning_rate: LearningRate
+    evaluated: torch.nn.Module
+    evaluated_parallel: torch.nn.Module
+    fingerprint: str
+    keeps_last: bool
+    options: Mapping[str, object]
+
+    @property
+    def step_size(self) -> int:
+        """Number of images in a training step, over all processes."""
+        return self.train_batches.draws.batch_size
+
+    def metrics(self, stored: MetricsState | None = None) -> EpochMetrics:
+        """New metrics of an epoch, or those that `EpochMetrics.state_dict` returned."""
+        metrics = EpochMetrics(
+            self.network.architecture.num_classes, self.compute.device, len(self.training.criterion.names)
         )
-        layout = torch.channels_last if args.channels_last else torch.contiguous_format
-        self.model = self.fresh_model().to(self.device, memory_format=layout)
-        self.network = self._over_gpus(self.model)
-        self.data, self.test_size, self.batch_size = data, args.test_size, args.batch_size // distributed.size()
-        self.fingerprint = run_folder.fingerprint(data)
-        self.feed = LoaderConfig(args.dataset_mean, args.dataset_std, self.device, args.num_workers, args.pin_memory)
-        self.pixels = {split: cache.Files(samples, data.decode) for split, samples in data.splits.items()}
-        if "train" in surveys:
-            self._prepare_training(args, data, surveys)
-
-    def _over_gpus(self, model):
-        """The model, or a wrapper that spreads its batches over all GPUs of this process."""
-        import torch
-
-        several = self.device.type == "cuda" and self.device.index is None and torch.cuda.device_count() > 1
-        return torch.nn.DataParallel(self.precision.inside(model)) if several else model
-
-    def _prepare_training(self, args, data, surveys):
-        import torch
-
-        from learning import distributed, losses
-        from learning.models import freeze
-        from learning.training import optim
-        from learning.training.ema import EMA
-        from learning.training.engine import Training
-        from learning.training.nonfinite import NonFiniteGuard
-
-        if args.compile and self.network is not self.model:
-            raise InputError("--compile is for one device: name it with --device cuda:0, or leave --compile out")
-        self.cache, decoded = open_cache(args, data, surveys, self.device)
-        self.pixels |= decoded
-        self.step_size = args.batch_size * args.accumulate
-        self.paste = pasting(args, data, surveys["train"], self.pixels["train"])
-        self.train_batches = train_batches(args, self.pixels["train"], self.feed, self.paste, surveys["train"].pixels)
-        self.val_batches = self.eval_batches("val")
-        self.plan_steps(args)
-        criterion = losses.Criterion(
-            args.loss, loss_options(args, data, surveys["train"].pixels, self.device), aux_weight=args.aux
-        )
-        if args.freeze == "backbone":
-            freeze(self.model.backbone)
-        average = EMA(self.model, args.ema) if args.ema else None
-        self.scored = average.model if average else self.model
-        self.scored_network = self._over_gpus(self.scored) if average else self.network
-        model = distributed.wrap_ddp(self.network, self.device)
-        self.training = Training(
-            model=torch.compile(model) if args.compile else model,
-            mix=mixing(args, data),
-            criterion=criterion,
-            optimizer=optim.build_optimizer(
-                self.model,
-                args.lr_init,
-                args.lr_momentum,
-                args.lr_weight_decay,
-                args.optimizer,
-                args.nesterov,
-                args.lr_backbone,
-                args.decay_norms,
-            ),
-            rate_at=partial(self._rate, args.lr_init, args.warmup_epochs, args.schedule),
-            precision=self.precision,
-            guard=NonFiniteGuard(self.model, args.skip_nonfinite),
-            seed=args.seed,
-            accumulate=args.accumulate,
-            average=average,
-        )
-
-    def plan_steps(self, args):
-        """Fix how long the run is: `plan` is made of --steps, or of --epochs, which follow from it.
-
-        Raises:
-            InputError: there is nothing left after the warm-up.
-        """
-        from learning.training.schedule import Plan
-
-        steps = len(self.train_batches)
-        self.plan = Plan(steps, args.steps or args.epochs * steps, args.validate_every)
-        args.epochs = self.plan.epochs
-        if args.warmup_epochs * steps >= self.plan.total_steps:
-            raise InputError(
-                f"--warmup_epochs {args.warmup_epochs} takes {args.warmup_epochs * steps} steps, and the whole run has "
-                f"{self.plan.total_steps}: the learning rate would never fall"
-            )
-
-    def _rate(self, lr_init, warmup_epochs, schedule, epoch, step):
-        """The learning rate of a step, as `learning.training.engine.Training` asks for it."""
-        from learning.training.optim import scheduled_rate
-
-        per_epoch, total = self.plan.steps_per_epoch, self.plan.total_steps
-        return scheduled_rate(epoch * per_epoch + step, total, lr_init, warmup_epochs * per_epoch, schedule)
-
-    def eval_batches(self, split):
-        """learning.data.loaders.EvalBatches to validate on; several processes share them."""
-        from learning.data.loaders import EvalBatches
-
-        return EvalBatches(self.pixels[split], self.feed, self.batch_size, self.test_size)
-
-    def step_files(self, epoch, step):
-        """list of str: names of the images of a training step."""
-        return [sample.image.name for sample in self.train_batches.samples(epoch, step)]
-
-    def images(self, split):
-        """learning.data.loaders.EvalBatches to predict: all, without labels."""
-        from learning.data.loaders import EvalBatches
-
-        size = self.test_size
-        return EvalBatches(self.pixels[split], self.feed, self.batch_size, size, with_labels=False, shared=False)
-
-    def metrics(self, stored=None):
-        """Counts for an epoch, fresh ones or those that `EpochMetrics.state_dict` gave."""
-        from learning import distributed
-        from learning.training.metrics import EpochMetrics
-
-        metrics = EpochMetrics(self.num_classes, self.device, len(self.training.criterion.names))
         if stored and distributed.is_main():
             metrics.load_state_dict(stored)
         return metrics
 
+    def remaining_batches(self, epoch: int, first_step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of an epoch from a step on; none if only the validation is left."""
+        num_steps = max(0, self.length.steps_of(epoch) - first_step)
+        return islice(self.train_batches.epoch(epoch, first_step), num_steps)
 
-def loss_options(args, data, pixels, device):
-    """What the losses are called with: dict of a key of `learning.losses.LOSSES` -> keyword arguments.
+    def broadcast_evaluated(self) -> torch.nn.Module:
+        """The network to validate, after every process has received the running statistics of the main one."""
+        distributed.broadcast_buffers(self.network.model)
+        distributed.broadcast_buffers(self.evaluated)
+        return self.evaluated_parallel
 
-    Args:
-        pixels: int64 (N, C), labelled pixels of each class in each training image.
-        device: where the class weights go.
+    def file_names(self, epoch: int, step: int) -> list[str]:
+        """Names of the images of a training step."""
+        return [sample.image.name for sample in self.train_batches.samples(epoch, step)]
+
+    def with_steps(self, steps: int) -> Run:
+        """The same run with another number of steps."""
+        length = replace(self.length, total_steps=steps)
+        check_warmup(self.learning_rate.warmup_epochs, length)
+        learning_rate = replace(self.learning_rate, length=length)
+        training = replace(self.training, rate_at=learning_rate)
+        options = {**self.options, "steps": steps, "epochs": length.epochs}
+        return replace(self, length=length, learning_rate=learning_rate, training=training, options=options)
+
+    def close(self) -> None:
+        """End the loader processes."""
+        self.train_batches.close()
+        self.val_batches.close()
+
+
+def build_compute(options: ComputeOptions, seed: int, deterministic: bool) -> Compute:
+    """Choose the device and precision, join the other processes, and agree with them on a seed."""
+    set_determinism(deterministic)
+    device = pick_device(options.device)
+    distributed.init_process_groups(device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    # Without --seed, each process has drawn its own.
+    seed = distributed.all_reduce_max(seed)
+    return Compute(device, Precision(choose_precision(options.amp, device), device), seed)
+
+
+def build_network(model: ModelOptions, options: ComputeOptions, compute: Compute, num_classes: int) -> RunModel:
+    """The network on the device, with random weights drawn from the seed."""
+    architecture = Architecture(
+        name=model.model,
+        num_classes=num_classes,
+        norm=model.norm,
+        output_stride=model.output_stride,
+        aux=bool(model.aux),
+        zero_init=model.zero_init,
+    )
+    seed = torch_seed(compute.seed, INITIAL_WEIGHTS)
+    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+    network = build_model(architecture, seed, options.checkpoint_blocks)
+    network.to(device=compute.device).to(memory_format=memory_format)
+    return RunModel(network, over_gpus(network, compute), architecture, options.checkpoint_blocks, seed)
+
+
+def over_gpus(model: torch.nn.Module, compute: Compute) -> torch.nn.Module:
+    """The model, or its DataParallel wrapper if this process uses several GPUs."""
+    uses_several = compute.device.type == "cuda" and compute.device.index is None and torch.cuda.device_count() > 1
+    return torch.nn.DataParallel(compute.precision.wrap_model(model)) if uses_several else model
+
+
+def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
+    """What --predict needs: the device, the images as files, and the network with its initial weights."""
+    options = setup.options
+    assert options.run.seed is not None, "filled in by fill_defaults"
+    compute = build_compute(options.compute, options.run.seed, bool(options.run.deterministic))
+    data = build_data(setup.dataset, options.data, options.training.batch_size, compute.device)
+    return compute, data, build_network(options.model, options.compute, compute, len(setup.dataset.labels.classes))
+
+
+def build_run(setup: Setup) -> Run:
+    """Everything that training needs, at the start of a run.
+
+    Raises:
+        InputError: a batch size, compilation or warm-up that cannot work here.
     """
-    import torch
-
-    def on_device(weights):
-        return None if weights is None else torch.from_numpy(weights).float().to(device)
-
-    weights = on_device(class_weights.compute(args.class_weights, data.spec, pixels))
-    standard = on_device(class_weights.standard(data.spec, pixels))
-    return {
-        "ce": {"class_weights": weights, "label_smoothing": args.label_smoothing},
-        "weighted_ce": {"class_weights": standard, "label_smoothing": args.label_smoothing},
-        "focal": {"class_weights": weights, "gamma": args.focal_gamma},
-        "ohem": {"class_weights": weights, "threshold": args.ohem_threshold, "fraction": args.ohem_fraction},
-        "tversky": {"alpha": args.tversky_alpha, "beta": args.tversky_beta},
-    }
-
-
-def open_cache(args, data, surveys, device):
-    """The decoded pixels of training and validation, where --cache puts them.
-
-    Returns:
-        (str, dict): what was chosen and why, in words; split -> learning.data.cache.Decoded, empty for "off".
-    """
-    from learning.data import cache
-
-    sizes = {split: survey.sizes for split, survey in surveys.items()}
-    folder = Path(args.cache_path) if args.cache_path else cache.default_folder()
-    needed = {split: cache.num_bytes(sizes[split]) for split in sizes}
-    missing = sum(needed[split] for split in sizes if not cache.is_cached(folder, data, split, sizes[split]))
-    kind, why = cache.choose(args.cache, device, sum(needed.values()), folder, missing)
-    words = f"{kind}: {why}" + (" (chosen by --cache auto)" if args.cache == "auto" else "")
-    if kind == "off":
-        return words, {}
-    try:
-        decoded = {split: cache.open_disk(folder, data, split, sizes[split]) for split in sizes}
-    except cache.CacheError as error:  # a disk that cannot be written is no reason to end a run that did not ask for it
-        if args.cache == "disk":
-            raise
-        if kind == "disk":
-            return f"off: {error}", {}
-        decoded = {split: cache.open_memory(data, split, sizes[split]) for split in sizes}
-    return words, {split: pixels.to(device) for split, pixels in decoded.items()} if kind == "device" else decoded
-
-
-def augmentation(args):
-    """learning.data.augmentation.sampling.Augmentation of the options; --overfit sees crops that are not augmented."""
-    from learning.data.augmentation.sampling import SETS, Augmentation
-
-    if args.overfit:
-        return Augmentation(args.train_size, args.crop_size, scale_range=(1.0, 1.0), flip=0.0, jitter=0.0)
-    typed = {"scale_range": args.scale_range, "rotation": args.rotation, "jitter": args.colorjitter_factor}
-    typed = {name: value for name, value in typed.items() if value is not None}
-    if not args.hflip:
-        typed["flip"] = 0.0
-    settings = SETS[args.augment] | typed
-    return Augmentation(args.train_size, args.crop_size, class_crop=args.class_crop, **settings)
-
-
-def train_batches(args, pixels, feed, paste, counts):
-    """learning.data.loaders.TrainBatches of steps, as the options shape them.
-
-    Args:
-        pixels: of the training images.
-        feed: learning.data.loaders.LoaderConfig.
-        paste: what `pasting` returns.
-        counts: int64 (N, C), labelled pixels of each class in each image.
-    """
-    from learning.data.loaders import TrainBatches
-
-    step_size = args.batch_size * args.accumulate
-    return TrainBatches(pixels, feed, step_size, augmentation(args), args.seed, paste, counts)
-
-
-def pasting(args, data, survey, pixels):
-    """learning.data.augmentation.copy_paste.CopyPaste of --copypaste, or None: what happens to a sample before anything else.
-
-    Args:
-        survey, pixels: of the training images.
-    """
-    from learning.data.augmentation.copy_paste import CopyPaste, grounds_of
-    from learning.data.augmentation.object_bank import build_bank
-
-    if not args.copypaste:
-        return None
-    labels = data.labels
-    classes = labels.train_ids(dict.fromkeys(args.copypaste), "--copypaste")
-    return CopyPaste(
-        bank=build_bank(pixels, survey, classes, labels, args.seed),
-        grounds=grounds_of(classes, blob_rules(args, data)),
-        most=args.copypaste_objects,
-        seed=args.seed,
+    options = setup.options
+    compute, data, network = build_prediction(setup)
+    if options.compute.compile and network.parallel is not network.model:
+        raise InputError("--compile is for one device: name it with --device cuda:0, or leave --compile out")
+    description, decoded = open_cache(options.data, setup.dataset, setup.statistics, compute.device)
+    data = replace(data, pixels={**data.pixels, **decoded}, cache=description)
+    statistics = setup.statistics["train"]
+    pixels = data.pixels["train"]
+    step_size = options.training.batch_size * options.compute.accumulate
+    augmentation = build_augmentation(options.data, options.augmentation, bool(options.run.overfit))
+    copy_paste = build_copy_paste(options.augmentation, compute.seed, setup.dataset, statistics, pixels)
+    train_batches = TrainBatches(
+        pixels, data.loader, step_size, augmentation, compute.seed, copy_paste, statistics.pixels
+    )
+    length = run_length(options.training, len(train_batches))
+    if options.model.freeze == "backbone":
+        freeze(network.model.get_submodule("backbone"))
+    rate = learning_rate(options.training, length)
+    ema = EMA(network.model, options.training.ema) if options.training.ema else None
+    training = Training(
+        model=training_model(network.parallel, compute.device, options.compute.compile),
+        mix=build_mixing(options.augmentation, compute.seed, step_size, setup.dataset),
+        criterion=build_criterion(options.loss, options.model.aux, setup.dataset, statistics.pixels, compute.device),
+        optimizer=build_optimizer(network.model, optimizer_settings(options.training)),
+        rate_at=rate,
+        precision=compute.precision,
+        guard=NonFiniteGuard(network.model, options.run.skip_nonfinite),
+        seed=compute.seed,
+        accumulate=options.compute.accumulate,
+        average=ema,
+    )
+    evaluated = ema.model if ema else network.model
+    resolved = options.replaced(seed=compute.seed, epochs=length.epochs)
+    return Run(
+        compute=compute,
+        data=data,
+        network=network,
+        train_batches=train_batches,
+        val_batches=data.labeled_batches("val"),
+        copy_paste=copy_paste,
+        training=training,
+        length=length,
+        learning_rate=rate,
+        evaluated=evaluated,
+        evaluated_parallel=over_gpus(evaluated, compute) if ema else network.parallel,
+        fingerprint=fingerprint(setup.dataset),
+        keeps_last=trains_on_val(options.data),
+        options=resolved.stored(),
     )
 
 
-def mixing(args, data):
-    """Function of (images, labels, epoch, step): --copyblob, --classmix, --cutmix, in this order, those that are asked for.
+def training_model(parallel: torch.nn.Module, device: torch.device, compiled: bool) -> torch.nn.Module:
+    """The network for training steps: distributed over the processes, and compiled with --compile."""
+    model = distributed.wrap_ddp(parallel, device)
+    return cast("torch.nn.Module", torch.compile(model)) if compiled else model
 
-    Objects come first, so that they are cut and shared as parts of their image; the box of CutMix comes last, as it stays a box.
+
+def run_length(training: TrainingOptions, steps_per_epoch: int) -> RunLength:
+    """The length of a run: --steps, or --epochs.
+
+    Raises:
+        InputError: the warm-up takes all steps.
     """
-    from learning import distributed
-    from learning.data.augmentation.mixing import classmix, copyblob, cutmix
-    from learning.rng import CLASSMIX, COPYBLOB, CUTMIX, generator
+    length = RunLength(steps_per_epoch, training.steps or training.epochs * steps_per_epoch, training.validate_every)
+    check_warmup(training.warmup_epochs, length)
+    return length
 
-    rules = blob_rules(args, data)
-    mixers = {
-        "copyblob": (COPYBLOB, lambda *batch, rng: copyblob(*batch, rules, rng, args.blob_foot)),
-        "classmix": (CLASSMIX, lambda *batch, rng: classmix(*batch, len(data.labels.classes), rng)),
-        "cutmix": (CUTMIX, lambda *batch, rng: cutmix(*batch, rng)),
-    }
-    wanted = [mixer for name, mixer in mixers.items() if getattr(args, name)]
-    if wanted and args.batch_size * args.accumulate < 2 * distributed.size():
+
+def check_warmup(warmup_epochs: int, length: RunLength) -> None:
+    """Refuse a warm-up that leaves no steps after it; raises `InputError`."""
+    warmup_steps = warmup_epochs * length.steps_per_epoch
+    if warmup_steps >= length.total_steps:
         raise InputError(
-            f"each of {distributed.size()} processes mixes its own share of a batch, which must be 2 images or more; "
-            "raise --batch_size"
+            f"--warmup_epochs {warmup_epochs} takes {warmup_steps} steps, and the whole run has "
+            f"{length.total_steps}: the learning rate would never decay"
         )
 
-    def mix(images, labels, epoch, step):
-        index = step * distributed.size() + distributed.rank()  # each process mixes its own share of the batch
-        for purpose, mixer in wanted:
-            images, labels = mixer(images, labels, rng=generator(args.seed, purpose, epoch, index))
-        return images, labels
 
-    return mix
+def learning_rate(training: TrainingOptions, length: RunLength) -> LearningRate:
+    """The learning rate of every step."""
+    assert training.lr_init is not None, "filled in by fill_defaults"
+    return LearningRate(training.lr_init, training.schedule, training.warmup_epochs, length)
+
+
+def optimizer_settings(training: TrainingOptions) -> OptimizerSettings:
+    """The optimizer that the options describe."""
+    assert training.lr_init is not None, "filled in by fill_defaults"
+    assert training.lr_weight_decay is not None, "filled in by fill_defaults"
+    return OptimizerSettings(
+        name=training.optimizer,
+        lr=training.lr_init,
+        momentum=training.lr_momentum,
+        weight_decay=training.lr_weight_decay,
+        nesterov=training.nesterov,
+        lr_backbone=training.lr_backbone,
+        decay_norms=training.decay_norms,
+    )
+
+
+def build_criterion(
+    options: LossOptions, aux_weight: float, dataset: Dataset, pixels: np.ndarray, device: torch.device
+) -> Criterion:
+    """The loss.
+
+    Args:
+        pixels: int64 (N, C), labeled pixels of each class in each training image.
+    """
+
+    def on_device(weights: np.ndarray | None) -> torch.Tensor | None:
+        return None if weights is None else torch.from_numpy(weights).float().to(device)
+
+    weights = on_device(class_weights.compute(options.class_weights, dataset.spec, pixels))
+    standard = on_device(class_weights.published_or_enet(dataset.spec, pixels))
+    keywords = {
+        "ce": {"class_weights": weights, "label_smoothing": options.label_smoothing},
+        "weighted_ce": {"class_weights": standard, "label_smoothing": options.label_smoothing},
+        "focal": {"class_weights": weights, "gamma": options.focal_gamma},
+        "ohem": {"class_weights": weights, "threshold": options.ohem_threshold, "fraction": options.ohem_fraction},
+        "tversky": {"alpha": options.tversky_alpha, "beta": options.tversky_beta},
+    }
+    return Criterion(options.loss, keywords, aux_weight=aux_weight)

@@ -1,170 +1,213 @@
-"""From a command line to options and data that have been checked, before anything is computed.
+"""Finds mistakes in options, files and folders before torch is imported, which takes seconds.
 
-`prepare` finds whatever can be wrong with options, files and folders before torch is imported, which alone takes seconds; so the
-functions that need torch import it, and what builds on it, themselves.
+`setup_run` returns the options with every default filled in, the data set and its statistics. Nothing changes them afterwards.
 """
+
+from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import options
-from helpers import run_folder
 from helpers.errors import InputError
+from helpers.output import refuse_marked, refuse_unwritable
+from helpers.parsing import Value
+from helpers.run_folder import RunFolder, read_options_file
 from learning.data import class_weights
-from learning.data.datasets import add_training_images, open_dataset, without_files
-from learning.data.datasets import splits as holdout
+from learning.data.datasets import add_training_images, dataset_without_files, open_dataset
+from learning.data.datasets.base import Dataset
 from learning.data.datasets.blobs import parse_rules, rule_ids
-from learning.data.datasets.splits import select
-from learning.data.datasets.statistics import dataset_statistics
+from learning.data.datasets.splits import select_train_and_val
+from learning.data.datasets.statistics import DatasetStatistics, dataset_statistics
+from learning.inference.inputs import InputImage
+from learning.run import command_line, rules
+from learning.run.prediction_files import check_files
+from options import AugmentationOptions, DataOptions, LossOptions, Options, PredictionOptions, RunOptions
+
+# Default learning rate and weight decay of each optimizer.
+OPTIMIZER_DEFAULTS = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}
 
 
-def setup_run(argv):
-    """Parse the command line and check everything it names.
+@dataclass(frozen=True)
+class Setup:
+    """A checked command line.
 
-    Returns:
-        (Namespace, Dataset, dict of split -> Survey, RunFolder)
+    Args:
+        options: with every value filled in; `options.run.weights` is the checkpoint to resume from or to predict with.
+        typed: names of the options that were typed, now or in an earlier command of the run.
+        dataset: the data set, divided into training and validation as the options say.
+        statistics: split -> its statistics, of the splits that the command reads.
+        folder: the run folder; it need not exist yet.
+        pictures: the images of --input.
+    """
+
+    options: Options
+    typed: frozenset[str]
+    dataset: Dataset
+    statistics: Mapping[str, DatasetStatistics]
+    folder: RunFolder
+    pictures: tuple[InputImage, ...] = ()
+
+
+def setup_run(argv: Sequence[str] | None = None) -> Setup:
+    """Parse a command line and check everything that it names; no file is changed.
 
     Raises:
-        InputError: any mistake in options, data or folders; no file has been touched.
+        InputError: any mistake in options, data or folders.
     """
-    args, _ = options.parse(argv)
-    if (args.dry_run or args.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    parsed, typed = command_line.parse(argv)
+    run = parsed.run
+    if (run.dry_run or run.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise InputError("--dry_run and --replay are for one process: run them without torchrun")
-    run = run_folder.RunFolder(Path(args.save_path))
-    source = args.replay or (run.last if args.resume and run.holds_run else args.weights)
-    typed, stored = (), {}
-    if args.predict or source:
-        folder = Path(source).parent if source else run.path
-        stored = run_folder.read_options(folder / run.options.name) or checkpoint_options(source)
-        if args.predict:  # an overfitted run predicts the real splits, too
-            stored = {name: value for name, value in stored.items() if name not in ("overfit", *options.PREDICTION)}
-        args, typed = options.parse(argv, stored)
-        args.weights = str(source) if source and not args.replay else None
+    folder = RunFolder(Path(run.save_path))
+    source = run.replay or (folder.last if run.resume and folder.holds_run else run.weights)
+    stored: Mapping[str, object] = {}
+    earlier_typed: frozenset[str] = frozenset()
+    if run.predict or source:
+        about = read_options_file((Path(source).parent if source else folder.path) / folder.options.name)
+        stored = about.get("options") or _checkpoint_options(source)
+        earlier_typed = frozenset(name for name in options.OPTIONS if name in about.get("typed", ()))
+        if run.predict:  # of all images, even if the run was trained with --overfit
+            ignored = {"overfit", *options.option_names(options.PREDICTION)}
+            stored = {name: value for name, value in stored.items() if name not in ignored}
+        parsed, typed = command_line.parse(argv, stored)
+        parsed = parsed.replaced(weights=str(source) if source and not run.replay else None)
     else:
-        options.check(args)  # --resume of a run that is not there starts it
-    normalize_paths(args)
-    fixed = options.ARCHITECTURE if args.predict else set(vars(args)) - set(options.RESUMABLE)
-    if args.predict or not args.override:
-        options.refuse_changes(args, set(typed) & set(fixed), stored)
-    check_run_folder(args, run)
-    data = open_data(args)
-    if args.split and args.split not in data.splits:
-        raise InputError(f"--split {args.split}: there are no {args.split} images in {data.root}")
-    splits = predicted_splits(args, data) if args.predict else ["train", "val"]
-    return args, data, {split: dataset_statistics(data, split) for split in splits}, run
+        rules.check_combinations(parsed)  # not checked yet with --resume, which starts a run that does not exist
+    parsed = parsed.replaced(**normalized_paths(parsed.run, parsed.data, parsed.loss))
+    run = parsed.run
+    fixed = options.ARCHITECTURE if run.predict else set(options.OPTIONS) - set(options.RESUMABLE)
+    if run.predict or not run.override:
+        command_line.refuse_differences(typed & set(fixed), parsed.stored(), stored)
+    check_run_folder(run, folder)
+    dataset = open_data(parsed.data, parsed.prediction, run.predict, run.overfit)
+    parsed = fill_defaults(parsed, dataset)
+    check_classes(parsed.augmentation, dataset)
+    split = parsed.prediction.split
+    if split and split not in dataset.splits:
+        raise InputError(f"--split {split}: there are no {split} images in {dataset.root}")
+    splits = predicted_splits(dataset, split) if run.predict else ["train", "val"]
+    statistics = {name: dataset_statistics(dataset, name) for name in splits}
+    pictures = check_files(parsed.prediction, folder) if run.predict else ()
+    return Setup(parsed, typed | earlier_typed, dataset, statistics, folder, pictures)
 
 
-def predicted_splits(args, data):
-    """list of str: the splits whose images --predict is for."""
-    return [split for split in options.SPLITS if split in data.splits and args.split in (None, split)]
+def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:
+    """The splits that --predict predicts; `only` is --split."""
+    return [split for split in options.SPLITS if split in dataset.splits and only in (None, split)]
 
 
-def normalize_paths(args):
-    """Write options as a run stores them: whole paths, and the numbers of a file of class weights."""
-    args.pretrained = args.pretrained and os.path.abspath(args.pretrained)
-    args.extra_data = args.extra_data and [os.path.abspath(folder) for folder in args.extra_data]
-    args.class_weights = class_weights.written_out(args.class_weights)
+def normalized_paths(run: RunOptions, data: DataOptions, loss: LossOptions) -> dict[str, Value]:
+    """Options that a run stores in another form than typed: absolute paths, and the numbers in a file of class weights."""
+    return {
+        "pretrained": os.path.abspath(run.pretrained) if run.pretrained else None,
+        "extra_data": tuple(map(os.path.abspath, data.extra_data)) if data.extra_data else None,
+        "class_weights": class_weights.resolve_option(loss.class_weights),
+    }
 
 
-def open_data(args):
-    """The data set as the options, spelled out, want it; what they leave open is filled in by `settle`.
-
-    Returns:
-        Dataset
+def open_data(data: DataOptions, prediction: PredictionOptions, predict: bool, overfit: int | None) -> Dataset:
+    """The data set that the options describe.
 
     Raises:
-        InputError: data that cannot be used, or that lack what an option names.
+        InputError: the data cannot be used, or something that an option names is missing in them.
     """
-    root = args.dataset_path or f"./{args.dataset}"
-    if args.input:
-        data = without_files(args.dataset, root)
+    root = data.dataset_path or f"./{data.dataset}"
+    if prediction.input:
+        dataset = dataset_without_files(data.dataset, root)
     else:
-        data = select(open_dataset(args.dataset, root), args.train_on, args.holdout)
-    fill_defaults(args, data)
-    check_classes(args, data)
-    if not args.predict:
-        data = add_training_images(data, args.extra_data)
-    if args.overfit:
-        few = data.split("train")[: args.overfit]
-        data = replace(data, splits={"train": few, "val": few})
-    return data
+        dataset = select_train_and_val(open_dataset(data.dataset, root), data.train_on, data.holdout)
+    if not predict:
+        dataset = add_training_images(dataset, data.extra_data)
+    if overfit:
+        few = dataset.split("train")[:overfit]
+        dataset = replace(dataset, splits={"train": few, "val": few})
+    return dataset
 
 
-def checkpoint_options(path):
-    """The options that a checkpoint was saved with: {} without a path, or where it holds none, as the tutorial's."""
+def _checkpoint_options(path: str | Path | None) -> Mapping[str, object]:
+    """The options that a checkpoint was saved with; empty without a checkpoint, or if it has none, as the tutorial's."""
     if not path or not Path(path).is_file():
         return {}
-    from learning import checkpoint  # and torch: where options.json is missing there is no quicker way to know
+    # Imports torch: without options.json there is no faster way to read the options.
+    from learning import checkpoint
 
     return checkpoint.load(path).get("options") or {}
 
 
-def check_run_folder(args, run):
-    """Refuse files that are not there, and a run folder that cannot be used, or whose run would be overwritten."""
+def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
+    """Refuse files that do not exist, and a run folder that cannot be written to or that holds another run."""
     for name in ("weights", "replay"):
-        if getattr(args, name) and not Path(getattr(args, name)).is_file():
-            raise InputError(f"--{name} {getattr(args, name)}: there is no such file")
-    if args.replay:
+        path = getattr(run, name)
+        if path and not Path(path).is_file():
+            raise InputError(f"--{name} {path}: there is no such file")
+    if run.replay:
         return
-    starts = not (args.weights or args.predict)
-    if starts and args.pretrained and not Path(args.pretrained).is_file():
-        raise InputError(f"--pretrained {args.pretrained}: there is no such file")
-    if run.path.exists() and not run.path.is_dir():
-        raise InputError(f"--save_path {run.path} is a file; name a folder")
-    parent = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) and not args.dry_run:
-        raise InputError(f"--save_path {run.path}: {parent} cannot be written to; name another folder")
-    if args.predict and not args.weights and not run.best.exists():
-        raise InputError(f"there are no weights {run.best} to predict with; train first, or name a file with --weights")
-    continues = args.weights and Path(args.weights).resolve().parent == run.path.resolve()
-    if run.holds_run and not (args.dry_run or continues or (args.predict and not args.weights)):
+    starts = not (run.weights or run.predict)
+    if starts and run.pretrained and not Path(run.pretrained).is_file():
+        raise InputError(f"--pretrained {run.pretrained}: there is no such file")
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"--save_path {folder.path} is a file; name a folder")
+    if not run.dry_run:
+        refuse_unwritable(folder.path, "--save_path", is_folder=True)
+    if run.predict and not run.weights and not folder.best.exists():
+        raise InputError(
+            f"there are no weights {folder.best} to predict with; train first, or name a file with --weights"
+        )
+    continues = run.weights is not None and Path(run.weights).resolve().parent == folder.path.resolve()
+    if folder.holds_run and not (run.dry_run or continues or (run.predict and not run.weights)):
         advice = "name another --save_path"
-        if not args.predict:
+        if not run.predict:
             advice = f"continue it with --resume, or {advice}"
-        raise InputError(f"{run.path} holds another run; {advice}")
-    only_predicts = args.predict and (continues or not args.weights)
-    tool = None if args.dry_run or only_predicts else run_folder.read_about(run.options).get("made by")
-    if tool:
-        raise InputError(f"{run.path} was made by {tool}, whose files would be replaced; name another --save_path")
+        raise InputError(f"{folder.path} holds another run; {advice}")
+    only_predicts = run.predict and (continues or not run.weights)
+    if not (run.dry_run or only_predicts):
+        refuse_marked(folder.path, read_options_file(folder.options).get("made by"), "--save_path")
 
 
-def fill_defaults(args, data):
-    """Fill in what nobody typed: the data set's sizes and colors, its absolute path, the optimizer's rates, a seed."""
-    spec = data.spec
-    defaults = {
-        "train_size": spec.SIZE,
-        "crop_size": spec.CROP_SIZE,
-        "test_size": spec.SIZE,
-        "dataset_mean": spec.MEAN,
-        "dataset_std": spec.STD,
-    }
-    for name, value in defaults.items():
-        setattr(args, name, list(getattr(args, name) or value))
-    class_weights.check(args.class_weights, spec, len(data.labels.classes))
-    lr, decay = {"sgd": (1e-2, 1e-4), "adamw": (1e-3, 1e-2)}[args.optimizer]
-    args.lr_init = lr if args.lr_init is None else args.lr_init
-    args.lr_weight_decay = decay if args.lr_weight_decay is None else args.lr_weight_decay
-    args.dataset_path = os.path.abspath(data.root)
-    args.output_stride = args.output_stride or options.OUTPUT_STRIDES.get(args.model)
-    args.deterministic = args.seed is not None if args.deterministic is None else args.deterministic
-    args.seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+def fill_defaults(parsed: Options, dataset: Dataset) -> Options:
+    """The options with the defaults that depend on data set, model or optimizer, and with a seed.
+
+    Raises:
+        InputError: class weights for another number of classes.
+    """
+    spec = dataset.spec
+    data = parsed.data
+    training = parsed.training
+    run = parsed.run
+    class_weights.check_for_dataset(parsed.loss.class_weights, spec, len(dataset.labels.classes))
+    lr, weight_decay = OPTIMIZER_DEFAULTS[training.optimizer]
+    return parsed.replaced(
+        train_size=data.train_size or tuple(spec.SIZE),
+        crop_size=data.crop_size or tuple(spec.CROP_SIZE),
+        test_size=data.test_size or tuple(spec.SIZE),
+        dataset_mean=data.dataset_mean or tuple(spec.MEAN),
+        dataset_std=data.dataset_std or tuple(spec.STD),
+        dataset_path=os.path.abspath(dataset.root),
+        lr_init=lr if training.lr_init is None else training.lr_init,
+        lr_weight_decay=weight_decay if training.lr_weight_decay is None else training.lr_weight_decay,
+        output_stride=parsed.model.output_stride or options.OUTPUT_STRIDES.get(parsed.model.model),
+        deterministic=run.seed is not None if run.deterministic is None else run.deterministic,
+        seed=secrets.randbelow(2**31) if run.seed is None else run.seed,
+    )
 
 
-def check_classes(args, data):
+def check_classes(augmentation: AugmentationOptions, dataset: Dataset) -> None:
     """Refuse class names that the data set does not have, and --copyblob without rules."""
-    data.labels.train_ids(args.copypaste or (), "--copypaste")
-    if args.copyblob and not blob_rules(args, data):
-        raise InputError(f"--copyblob: {data.name} has no rules of its own; give some with --blob_rules")
+    dataset.labels.train_ids(augmentation.copypaste or (), "--copypaste")
+    if augmentation.copyblob and not blob_rules(augmentation.blob_rules, dataset):
+        raise InputError(f"--copyblob: {dataset.name} has no rules of its own; give some with --blob_rules")
 
 
-def blob_rules(args, data):
-    """list of (class, ground), train ids: what stands on what, by --blob_rules or the data set."""
-    rules = data.spec.BLOB_RULES if args.blob_rules is None else parse_rules(args.blob_rules)
-    return rule_ids(rules, data.labels)
+def blob_rules(typed: str | None, dataset: Dataset) -> list[tuple[int, int]]:
+    """(class, ground) train ids: the ground that each class stands on, from --blob_rules or the data set."""
+    rules_by_name = dataset.spec.BLOB_RULES if typed is None else parse_rules(typed)
+    return rule_ids(rules_by_name, dataset.labels)
 
 
-def sees_val(args):
-    """Whether the validation images are among those that are trained on, so that their score cannot choose weights."""
-    return holdout.sees_val(vars(args))
+def trains_on_val(data: DataOptions) -> bool:
+    """Whether the validation images are also training images, so that their score cannot select the best weights."""
+    return data.train_on == "trainval" and not data.holdout

@@ -1,122 +1,296 @@
-"""What a run says of itself when it starts: the first screen and options.json."""
+"""What a run prints and writes besides checkpoints: first screen, options.json, logs and images of an epoch, diagnostics."""
 
+from __future__ import annotations
+
+import os
 import sys
 import textwrap
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
+import torchvision
 
-from helpers import run_folder
-from learning.run import build
-from learning.run.setup import sees_val
+from helpers import image_sheets, plots, run_folder
+from helpers.history import History, write_logs
+from helpers.progress import duration, epoch_line
+from helpers.run_folder import RunFolder
+from learning import checkpoint, distributed
+from learning.data.augmentation.sampling import describe, needs_padding
+from learning.data.datasets.base import Dataset
+from learning.data.datasets.extra import Extra
+from learning.data.datasets.statistics import DatasetStatistics
+from learning.losses import Criterion
+from learning.run.build import Compute, Run
+from learning.run.build_data import build_augmentation
+from learning.run.progress import EpochClock
+from learning.run.setup import Setup, trains_on_val
+from learning.run.state import RunState
+from learning.training import diagnostics
+from learning.training.diagnostics import EpochRecord
+from learning.training.engine import Prediction
+from learning.training.metrics import EpochMetrics
+from learning.training.schedule import RunLength
+from options import AugmentationOptions, ComputeOptions, DataOptions, ModelOptions, TrainingOptions
+
+PRECISIONS = {
+    "off": "float32",
+    "bf16": "bf16 mixed precision",
+    "fp16": "fp16 mixed precision, scaled gradients",
+}
 
 
-def first_screen(args, data, surveys, run, parts):
-    """str: device, data, sizes, model, training, and where results go."""
-    import torch
+def present(folder: RunFolder, run: Run, state: RunState, screen: str, typed: Collection[str]) -> None:
+    """Make the run folder, write options.json and the logs, print the first screen and draw the first batch.
 
-    from learning import distributed
-    from learning.data.augmentation.sampling import describe, leaves_image
+    Args:
+        screen: from `first_screen`.
+        typed: names of the options that were typed.
+    """
+    if not distributed.is_main():
+        return
+    folder.create()
+    write_options(folder, run, state, typed)
+    write_logs(folder.path, state.history)  # an interrupted run may have saved the checkpoint, but not these
+    if state.history:
+        plots.learning_curve(state.history, folder.path / "learning_curve.png")
+    print(screen, flush=True)
+    if state.epoch or state.step:
+        print(f"resumed   after {state.epoch} epochs and {state.step} steps", flush=True)
+    images, labels = run.training.mix(*next(iter(run.train_batches.epoch(state.epoch))), state.epoch, 0)
+    image_sheets.save_train_batch(
+        images.cpu().numpy(),
+        labels.cpu().numpy(),
+        run.data.loader.mean,
+        run.data.loader.std,
+        run.data.dataset.labels.palette,
+        folder.images / "train_batch.png",
+    )
 
-    names = data.labels.names
-    counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
-    absent = [f"no {', '.join(s.absent(names))} in {split}" for split, s in surveys.items() if s.absent(names)]
+
+def first_screen(setup: Setup, run: Run) -> str:
+    """Device, data, sizes, model, training and run folder, one per line."""
+    options = setup.options
+    dataset = setup.dataset
+    names = dataset.labels.names
+    augmentation = build_augmentation(options.data, options.augmentation, bool(options.run.overfit))
+    set_name = "none" if options.run.overfit else options.augmentation.augment
+    source_sizes = np.unique(setup.statistics["train"].sizes, axis=0).tolist()
+    is_padded = any(needs_padding(augmentation, size) for size in source_sizes)
+    accumulates = options.compute.accumulate > 1
+    return "\n".join(
+        [
+            f"device    {device_line(run)}",
+            f"data      {data_line(dataset, setup.statistics)}",
+            *(
+                ["          trained on the val images, too: their score says nothing"]
+                if trains_on_val(options.data)
+                else []
+            ),
+            *(f"extra     {extra_line(extra)}" for extra in dataset.extra),
+            f"sizes     {sizes_line(options.data)}",
+            f"augment   {set_name}: {describe(augmentation)}",
+            *(
+                ["          some crops extend beyond the image: padded with the mean color, unscored"]
+                if is_padded
+                else []
+            ),
+            f"model     {model_line(options.model, run, len(names), options.run.pretrained)}",
+            f"training  {options.loss.loss}{mixers(options.augmentation)}, {optimizer_line(options.training)}, "
+            f"batch {run.step_size}{accumulation(options.compute, options.training)} x {length_line(run.length)}, "
+            f"seed {run.compute.seed}",
+            *weight_lines(run.training.criterion, names),
+            *(_statistics_lines(options.model.norm) if accumulates else []),
+            *([f"objects   {run.copy_paste.bank.summary(names)}"] if run.copy_paste else []),
+            f"compute   {compute_line(options.compute, run.compute, bool(options.run.deterministic))}",
+            f"cache     {run.data.cache}",
+            f"results   {setup.folder.path}",
+        ]
+    )
+
+
+def device_line(run: Run) -> str:
+    """Device, GPUs and processes."""
+    device = run.compute.device
     detail = f"{torch.get_num_threads()} threads"
-    if parts.device.type == "cuda":
-        detail = torch.cuda.get_device_name(parts.device)
-        detail += f" x {torch.cuda.device_count()}, DataParallel" if parts.network is not parts.model else ""
-    detail += f", {distributed.size()} processes" if distributed.size() > 1 else ""
-    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    sizes = {name: "x".join(map(str, getattr(args, name))) for name in ("train_size", "crop_size", "test_size")}
-    source_sizes = np.unique(surveys["train"].sizes, axis=0).tolist()
-    padded = any(leaves_image(build.augmentation(args), size) for size in source_sizes)
-    mixers = ("copypaste", "copyblob", "classmix", "cutmix")
-    extras = "".join(f" + {name}" for name in mixers if getattr(args, name))
-    shares = f" ({args.accumulate} parts of {args.batch_size})" if args.accumulate > 1 else ""
-    details = f", output stride {args.output_stride}" if args.output_stride else ""
-    details += f", a second head with {args.aux:g} of its loss" if args.aux else ""
-    statistics = f"          the statistics of {args.norm} norm are those of a part, not of the whole step"
-    lines = [
-        f"device    {parts.device} ({detail})",
-        f"data      {data.name} in {data.root}: {counts}; {'; '.join(absent) or 'every class in train and val'}",
-        *(["          the val images are trained on, too: their score says nothing"] if sees_val(args) else []),
-        *(f"extra     {extra_words(extra)}" for extra in data.extra),
-        f"sizes     train {sizes['train_size']}, crop {sizes['crop_size']}, test {sizes['test_size']}",
-        f"augment   {'none' if args.overfit else args.augment}: {describe(build.augmentation(args))}",
-        *(["          some crops reach beyond the image: padded with the mean color, not scored"] if padded else []),
-        f"model     {args.model}{details}, {args.norm} norm, {len(names)} classes, {millions:.1f} M parameters, "
-        + (f"weights from {args.pretrained}" if args.pretrained else "from scratch"),
-        f"training  {args.loss}{extras}, {optimizer_words(args)}, batch {parts.step_size}{shares} x "
-        f"{length_words(parts.plan)}, seed {args.seed}",
-        *weight_lines(parts.training.criterion, names),
-        *([statistics] if shares and args.norm in ("batch", "evo_b0") else []),
-        *([f"objects   {parts.paste.bank.summary(names)}"] if parts.paste else []),
-        f"compute   {', '.join(compute_words(args, parts))}",
-        f"cache     {parts.cache}",
-        f"results   {run.path}",
-    ]
-    return "\n".join(lines)
+    if device.type == "cuda":
+        detail = torch.cuda.get_device_name(device)
+        if run.network.parallel is not run.network.model:
+            detail += f" x {torch.cuda.device_count()}, DataParallel"
+    if distributed.world_size() > 1:
+        detail += f", {distributed.world_size()} processes"
+    return f"{device} ({detail})"
 
 
-def weight_lines(criterion, names):
-    """list of str: the class weights of a criterion, for the first screen; [] where there are none."""
-    lines = []
-    for name, keywords in criterion.options.items():
-        if keywords.get("class_weights") is not None:
-            numbers = keywords["class_weights"].tolist()
-            words = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))
-            lines += textwrap.wrap(f"{name} {words}", 120)
-    return [f"{'' if i else 'weights':<9} {line}" for i, line in enumerate(lines)]
+def data_line(dataset: Dataset, statistics: Mapping[str, DatasetStatistics]) -> str:
+    """Number of images in each split, and the classes that are absent."""
+    counts = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
+    absent = {split: found.absent(dataset.labels.names) for split, found in statistics.items()}
+    missing = "; ".join(f"no {', '.join(classes)} in {split}" for split, classes in absent.items() if classes)
+    return f"{dataset.name} in {dataset.root}: {counts}; {missing or 'every class in train and val'}"
 
 
-def extra_words(extra):
-    """str: what a folder adds to the training images; `learning.data.datasets.extra.Extra`."""
+def extra_line(extra: Extra) -> str:
+    """The training images that a folder of --extra_data adds."""
     made = f", with pseudo labels of round {extra.round}" if extra.round else ""
     return f"{extra.num_images} of the training images are from {extra.folder}{made}; a challenge may forbid them"
 
 
-def optimizer_words(args):
-    """str: optimizer, learning rates and averaging of the first screen."""
-    words = "AdamW" if args.optimizer == "adamw" else "SGD with Nesterov's momentum" if args.nesterov else "SGD"
-    words += f" from {args.lr_init:g}"
-    words += f" (backbone {args.lr_backbone:g})" if args.lr_backbone else ""
-    return words + (f", averaged with {args.ema:g}" if args.ema else "")
+def sizes_line(data: DataOptions) -> str:
+    """Sizes of images, crops and network input in validation."""
+    sizes = {"train": data.train_size, "crop": data.crop_size, "test": data.test_size}
+    return ", ".join(f"{name} {'x'.join(map(str, size or ()))}" for name, size in sizes.items())
 
 
-def length_words(plan):
-    """str: steps and epochs of the first screen."""
-    if plan.total_steps == plan.epochs * plan.steps_per_epoch:
-        return f"{plan.steps_per_epoch} steps x {plan.epochs} epochs = {plan.total_steps} steps"
-    return f"{plan.total_steps} steps ({plan.total_steps / plan.steps_per_epoch:.1f} epochs of {plan.steps_per_epoch})"
+def model_line(model: ModelOptions, run: Run, num_classes: int, pretrained: str | None) -> str:
+    """The network and the source of its initial weights."""
+    details = f", output stride {model.output_stride}" if model.output_stride else ""
+    details += f", auxiliary head with {model.aux:g} of its loss" if model.aux else ""
+    millions = sum(parameter.numel() for parameter in run.network.model.parameters()) / 1e6
+    weights = f"weights from {pretrained}" if pretrained else "from scratch"
+    return f"{model.model}{details}, {model.norm} norm, {num_classes} classes, {millions:.1f} M parameters, {weights}"
 
 
-def compute_words(args, parts):
-    """list of str: precision and whatever else decides how fast and how exactly a run computes."""
-    precision = {"off": "float32", "bf16": "bf16 mixed precision", "fp16": "fp16 mixed precision, scaled gradients"}
-    words = [precision[parts.precision.name], "channels last" if args.channels_last else "channels first"]
-    words += ["compiled"] if args.compile else []
-    words += ["activations computed twice"] if args.checkpoint_blocks else []
-    return [*words, "deterministic" if args.deterministic else "not deterministic on a GPU"]
+def mixers(augmentation: AugmentationOptions) -> str:
+    """The mixers that are on, to append to the loss."""
+    names = ("copypaste", "copyblob", "classmix", "cutmix")
+    return "".join(f" + {name}" for name in names if getattr(augmentation, name))
 
 
-def write_options(args, run, parts, state):
-    """Write options.json: every option, and what else it takes to understand the run."""
-    import torch
-    import torchvision
+def accumulation(compute: ComputeOptions, training: TrainingOptions) -> str:
+    """How a step is divided into micro-batches, to append to its batch size."""
+    return f" ({compute.accumulate} x {training.batch_size})" if compute.accumulate > 1 else ""
 
-    from learning import distributed
 
-    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "torchvision": torchvision.__version__}
-    circumstances = {
+def optimizer_line(training: TrainingOptions) -> str:
+    """Optimizer, learning rates and moving average."""
+    text = "SGD with Nesterov momentum" if training.nesterov else "SGD"
+    if training.optimizer == "adamw":
+        text = "AdamW"
+    text += f" from {training.lr_init:g}"
+    text += f" (backbone {training.lr_backbone:g})" if training.lr_backbone else ""
+    return text + (f", EMA {training.ema:g}" if training.ema else "")
+
+
+def length_line(length: RunLength) -> str:
+    """Steps and epochs."""
+    if length.total_steps == length.epochs * length.steps_per_epoch:
+        return f"{length.steps_per_epoch} steps x {length.epochs} epochs = {length.total_steps} steps"
+    epochs = length.total_steps / length.steps_per_epoch
+    return f"{length.total_steps} steps ({epochs:.1f} epochs of {length.steps_per_epoch})"
+
+
+def weight_lines(criterion: Criterion, names: Sequence[str]) -> list[str]:
+    """The class weights of the losses; empty if there are none."""
+    lines = []
+    for name, keywords in criterion.keyword_arguments.items():
+        if keywords.get("class_weights") is not None:
+            numbers = keywords["class_weights"].tolist()
+            text = ", ".join(f"{c} {number:.3g}" for c, number in zip(names, numbers, strict=True))
+            lines += textwrap.wrap(f"{name} {text}", 120)
+    return [f"{'' if i else 'weights':<9} {line}" for i, line in enumerate(lines)]
+
+
+def _statistics_lines(norm: str) -> list[str]:
+    is_over_the_batch = norm in ("batch", "evo_b0")
+    return [f"          {norm} norm takes its statistics from a micro-batch"] if is_over_the_batch else []
+
+
+def compute_line(options: ComputeOptions, compute: Compute, deterministic: bool) -> str:
+    """Precision, and the other options that decide the speed and reproducibility of a run."""
+    parts = [PRECISIONS[compute.precision.name], "channels last" if options.channels_last else "channels first"]
+    parts += ["compiled"] if options.compile else []
+    parts += ["activations recomputed"] if options.checkpoint_blocks else []
+    return ", ".join([*parts, "deterministic" if deterministic else "not deterministic on a GPU"])
+
+
+def write_options(folder: RunFolder, run: Run, state: RunState, typed: Collection[str]) -> None:
+    """Write options.json: every option, which of them were typed, versions, data fingerprint and other provenance."""
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }
+    provenance = {
+        "typed": sorted(typed),
         "external weights": state.external_weights,
-        "data fingerprint": parts.fingerprint,
-        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in parts.data.extra],
+        "data fingerprint": run.fingerprint,
+        "extra data": [vars(extra) | {"folder": str(extra.folder)} for extra in run.data.dataset.extra],
         "commit": run_folder.source_commit(),
-        "versions": versions | {"numpy": np.__version__},
-        "device": str(parts.device),
+        "versions": versions,
+        "device": str(run.compute.device),
         "threads": torch.get_num_threads(),
-        "precision": parts.precision.name,
-        "cache": parts.cache,
-        "processes": distributed.size(),
+        "precision": run.compute.precision.name,
+        "cache": run.data.cache,
+        "processes": distributed.world_size(),
         "overrides": state.overrides,
     }
-    run_folder.write_options(run.options, vars(args), circumstances)
+    run_folder.write_options(folder.options, run.options, provenance)
+
+
+def show_epoch(folder: RunFolder, dataset: Dataset, history: History, predictions: Iterable[Prediction]) -> None:
+    """Write the logs and, after a validation, the learning curve and the predictions of its first batch.
+
+    Args:
+        predictions: what `validate_epoch` returned; empty for an epoch without validation.
+    """
+    if not distributed.is_main():
+        return
+    write_logs(folder.path, history)
+    if predictions:
+        plots.learning_curve(history, folder.path / "learning_curve.png")
+        epoch = len(history["miou"]) - 1
+        image_sheets.save_validation(predictions, dataset.decode, dataset.labels.palette, epoch, folder.images)
+
+
+def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
+    """Print the last epoch of a history in one line."""
+    time_left = clock.time_left()
+    if distributed.is_main():
+        print(epoch_line(history, is_best, time_left), flush=True)
+
+
+def print_end(folder: RunFolder, run: Run, state: RunState, minutes: float | None) -> None:
+    """Print the best score of the run, and by how much it missed a --time_budget of some minutes."""
+    if not distributed.is_main():
+        return
+    if minutes:
+        late = state.spent - 60 * minutes
+        print(
+            f"trained and validated in {duration(state.spent)} of {duration(60 * minutes)}: "
+            f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
+        )
+    score = "mIoU on validation images that were trained on" if run.keeps_last else "best validation mIoU"
+    print(f"{score} (single scale): {state.best_miou:.4f}. Look at {folder.path / 'learning_curve.png'}")
+
+
+def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, pretrained: str | None) -> None:
+    """After the first epoch: print one paragraph about what looks wrong in the training.
+
+    Args:
+        names: of the classes.
+        train_metrics: metrics of the epoch.
+    """
+    if pretrained and not os.path.exists(pretrained):
+        return  # the initial weights, which the diagnostics need, are gone
+    initial = run.network.initial()
+    if pretrained:
+        checkpoint.load_pretrained(initial, pretrained)
+    images, _ = next(iter(run.train_batches.epoch(0)))
+    num_images = run.step_size // run.training.accumulate
+    with run.compute.precision.autocast():
+        paragraph = diagnostics.examine(
+            run.network.model,
+            EpochRecord(
+                initial=initial.state_dict(),
+                images=images[:num_images],
+                confusion=train_metrics.confusion,
+                class_names=names,
+                losses=train_metrics.term_losses(),
+                criterion=run.training.criterion,
+                only_step=run.length.steps_of(0) == 1,
+            ),
+        )
+    if distributed.is_main():
+        print(paragraph, flush=True)

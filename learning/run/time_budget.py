@@ -1,130 +1,220 @@
-"""--time_budget: how many steps end in time, measured on the run's own network before the run begins.
+"""--time_budget: measures on the network of the run how many steps fit, before the run begins.
 
-What is measured is undone: the run that follows is the one that --steps would be. Steps are measured at a learning rate of 0,
-after some that do not count: the first ones allocate memory, choose algorithms and eat what loader processes have prepared.
+The measurement is undone: the run that follows equals one with --steps. The learning rate is 0 during the measurement. Its first
+steps do not count: they allocate memory, choose algorithms and use up the batches that loader processes have prepared.
 """
 
+from __future__ import annotations
+
+import bisect
+import math
 import os
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, count, islice
-from pathlib import Path
 
-from helpers import run_folder
 from helpers.errors import InputError
+from helpers.history import History, extend_history
+from helpers.output import temporary
+from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
-from learning.run.resume import RunState, load_parts, to_checkpoint
-from learning.training.engine import train_epoch, validate_epoch
+from learning.data.datasets.base import Dataset
+from learning.run import summary
+from learning.run.build import Run
+from learning.run.state import RunState, load_state, to_checkpoint
+from learning.training.engine import Prediction, train_epoch, validate_epoch
 from learning.training.nonfinite import NonFiniteGuard
-from learning.training.schedule import Pace
+from learning.training.schedule import RunLength
+from options import DataOptions, RunOptions, TrainingOptions
 
-SHARE = 0.03  # of the budget, that measuring steps takes, and again measuring validation
-LEAST, MOST = 4, 50  # steps that count
+SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
+LEAST, MOST = 4, 50  # number of steps that are measured
+
+Clock = Callable[[], float]
+Show = Callable[[RunFolder, Dataset, History, list[Prediction]], object]
 
 
-def fix_steps(args, run, parts, show, started, now=time.monotonic):
-    """Set --steps to what ends within --time_budget, counted from the program's start to the end of the last validation.
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that the parts of a run take.
 
     Args:
-        args: the options; `steps` and `epochs` are filled in.
-        run: helpers.run_folder.RunFolder; is made.
-        parts: learning.run.build.Parts, at the start of a run; is left as it was, but for its plan.
-        show: function of (RunFolder, history, predictions) that writes logs and pictures of an epoch.
-        started: when the program was, by the clock `now`.
+        step: one step, with loading and mixing its batch.
+        epoch: overhead of an epoch: its first batch.
+        validation: a validation of the whole split, with logs, pictures, checkpoint and best weights.
+        saving: another checkpoint; at most as long as a validation.
+        save_every: between two saves, if validations are farther apart.
+    """
+
+    step: float
+    epoch: float
+    validation: float
+    saving: float = 0.0
+    save_every: float = math.inf
+
+    def seconds(self, length: RunLength) -> float:
+        """Duration of a run."""
+        training = length.total_steps * self.step + length.epochs * self.epoch
+        further_saves = max(0.0, training / self.save_every - length.validations)
+        return training + length.validations * self.validation + further_saves * self.saving
+
+    def steps_within(self, seconds: float, steps_per_epoch: int, validate_every: int) -> int:
+        """The largest number of steps that take at most some seconds; 0 if not even one step fits."""
+        most = int(seconds / self.step) if seconds > 0 else 0
+        return bisect.bisect_right(
+            range(1, most + 1),
+            seconds,
+            key=lambda total: self.seconds(RunLength(steps_per_epoch, total, validate_every)),
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A --time_budget.
+
+    Args:
+        minutes: from the start of the program to the end of the last validation.
+        started: start of the program, by `clock`.
+        save_minutes: longest time between two saves, in minutes.
+        num_workers: loader processes.
+        clock: seconds, such as `time.monotonic`.
+    """
+
+    minutes: float
+    started: float
+    save_minutes: float
+    num_workers: int
+    clock: Clock = time.monotonic
+
+    @classmethod
+    def of(cls, training: TrainingOptions, run: RunOptions, data: DataOptions, started: float) -> Budget | None:
+        """The --time_budget; None without one, or if the steps of the run are set already."""
+        if not training.time_budget or training.steps:
+            return None
+        return cls(training.time_budget, started, run.save_minutes, data.num_workers)
+
+    def timed(self, work: Callable[[], object]) -> float:
+        """Duration of a call, in seconds."""
+        began = self.clock()
+        work()
+        return self.clock() - began
+
+
+def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.show_epoch) -> Run:
+    """The run with as many steps as fit into the budget.
+
+    Args:
+        run: at its start; its state is the same afterwards.
+        folder: the run folder; is made.
+        show: writes logs and pictures of an epoch: function of (folder, dataset, history, predictions).
 
     Raises:
-        InputError: not even one step and its validation would end in time.
+        InputError: not even one step with its validation fits.
     """
     if distributed.is_main():
-        run.create()
-        print(f"measuring how many steps take {args.time_budget:g} minutes", flush=True)
-    before = deepcopy(to_checkpoint(args, parts, RunState()))
-    pace = measure(args, run, parts, show, now)
-    load_parts(args, parts, before, "the start of the run")
-    left = 60 * args.time_budget - (now() - started)
-    steps = pace.steps_within(left, parts.plan.steps_per_epoch, args.validate_every)
+        folder.create()
+        print(f"measuring how many steps take {budget.minutes:g} minutes", flush=True)
+    before = deepcopy(to_checkpoint(run, RunState()))
+    pace = measure(run, folder, budget, show)
+    load_state(run, before, "the start of the run")
+    left = 60 * budget.minutes - (budget.clock() - budget.started)
+    steps = pace.steps_within(left, run.length.steps_per_epoch, run.length.validate_every)
     steps = distributed.all_reduce_max(steps if distributed.is_main() else 0)
-    words = f"a step takes {pace.step:.3g} s, each epoch {pace.epoch:.3g} s more, a validation {pace.validation:.3g} s"
+    measured = (
+        f"a step takes {pace.step:.3g} s, each epoch {pace.epoch:.3g} s more, a validation {pace.validation:.3g} s"
+    )
     if not steps:
         raise InputError(
-            f"--time_budget {args.time_budget:g}: of these minutes {max(left, 0):.3g} s are left after the start, and {words}; "
-            "raise it"
+            f"--time_budget {budget.minutes:g}: {max(left, 0):.3g} s of these minutes are left after the start, and "
+            f"{measured}; raise it"
         )
-    args.steps = steps
-    parts.plan_steps(args)
     if distributed.is_main():
-        print(f"{words}: --steps {steps}", flush=True)
+        print(f"{measured}: --steps {steps}", flush=True)
+    return run.with_steps(steps)
 
 
-def measure(args, run, parts, show, now):
-    """Train, validate, save and draw a little, and take the time.
+def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
+    """Measure how long training, validating, saving and drawing take."""
+    step = _measure_steps(run, budget)
+    first_batch = budget.timed(lambda: next(iter(run.train_batches.epoch(0))))
+    validation, predictions = _measure_validation(run, budget)
+    saving = drawing = saving_best = 0.0
+    if distributed.is_main():
+        saving, drawing, saving_best = _measure_saving(run, folder, budget, show, predictions)
+    distributed.barrier()
+    return Pace(step, first_batch, validation + saving + drawing + saving_best, saving, 60 * budget.save_minutes)
 
-    Returns:
-        learning.training.schedule.Pace
-    """
-    training = replace(parts.training, rate_at=lambda *_: 0.0, guard=NonFiniteGuard(parts.model, sys.maxsize))
-    metrics, allowed = parts.metrics(), SHARE * 60 * args.time_budget
 
-    def timed(work):
-        began = now()
-        result = work()
-        parts.metrics().mean_loss()  # waits for the device
-        return now() - began, result
+def _measure_steps(run: Run, budget: Budget) -> float:
+    """Seconds per step."""
+    guard = NonFiniteGuard(run.network.model, sys.maxsize)
+    training = replace(run.training, rate_at=lambda epoch, step: 0.0, guard=guard)
+    batches = chain.from_iterable(map(run.train_batches.epoch, count()))
 
-    def train_on(batches, number):
-        return timed(lambda: train_epoch(training, islice(batches, number), metrics, 0, lambda *_: None))[0]
+    def train_on(number: int) -> float:
+        def work() -> None:
+            metrics = run.metrics()
+            train_epoch(training, islice(batches, number), metrics, 0, lambda *_: None)
+            metrics.mean_loss()  # waits for the device
 
-    batches = chain.from_iterable(map(parts.train_batches.epoch, count()))
-    prepared = 2 * min(args.num_workers, os.cpu_count() or 1)
-    train_on(batches, 2)
-    warm = train_on(batches, 1 + prepared) / (1 + prepared)
-    number = distributed.all_reduce_max(max(LEAST, min(MOST, int(allowed / max(warm, 1e-9)))))
-    step = train_on(batches, number) / number
-    first_batch, _ = timed(lambda: next(iter(parts.train_batches.epoch(0))))
+        return budget.timed(work)
 
-    def validate_on(number):
-        return timed(
-            lambda: validate_epoch(
-                parts.scored_network,
-                islice(parts.val_batches, number),
-                training.criterion,
-                parts.precision.autocast,
-                parts.metrics(),
+    prepared = 1 + 2 * min(budget.num_workers, os.cpu_count() or 1)
+    train_on(2)
+    warm = train_on(prepared) / prepared
+    number = distributed.all_reduce_max(_affordable(warm, budget, LEAST, MOST))
+    return train_on(number) / number
+
+
+def _affordable(seconds: float, budget: Budget, least: int, most: int) -> int:
+    """Number of repetitions, of some seconds each, that `SHARE` of the budget allows."""
+    return max(least, min(most, int(SHARE * 60 * budget.minutes / max(seconds, 1e-9))))
+
+
+def _measure_validation(run: Run, budget: Budget) -> tuple[float, list[Prediction]]:
+    """Seconds of a whole validation, and the predictions of its first batch."""
+    predictions: list[Prediction] = []
+
+    def validate_on(number: int) -> float:
+        def work() -> None:
+            metrics = run.metrics()
+            batches = islice(run.val_batches, number)
+            predictions[:] = validate_epoch(
+                run.evaluated_parallel,
+                batches,
+                run.training.criterion,
+                run.compute.precision.autocast,
+                metrics,
                 lambda *_: None,
             )
-        )
+            metrics.mean_loss()  # waits for the device
 
-    warm, _ = validate_on(1)
-    number = max(1, min(len(parts.val_batches), int(allowed / max(warm, 1e-9))))
-    validation, shown = validate_on(number)
-    validation *= len(parts.val_batches) / number
-    saving, drawing, saving_best = (
-        rehearse(args, run, parts, show, shown, timed) if distributed.is_main() else (0, 0, 0)
-    )
-    distributed.wait()
-    validation += saving + drawing + saving_best
-    return Pace(step, first_batch, validation, saving, 60 * args.save_minutes)
+        return budget.timed(work)
+
+    warm = validate_on(1)
+    number = _affordable(warm, budget, 1, len(run.val_batches))
+    return validate_on(number) * len(run.val_batches) / number, predictions
 
 
-def rehearse(args, run, parts, show, shown, timed):
-    """Save and draw in a folder of its own in the run folder, which goes again.
+def _measure_saving(
+    run: Run, folder: RunFolder, budget: Budget, show: Show, predictions: list[Prediction]
+) -> tuple[float, float, float]:
+    """Seconds to save a checkpoint, to write the logs and images of a validation, and to save the best weights.
 
-    Returns:
-        3 floats: seconds to save a checkpoint, to write logs and pictures of a validation, to save the best weights.
+    Everything is written into a temporary folder inside the run folder.
     """
-    history = run_folder.extend_history(
-        {}, *(2 * [dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)]), 0.01, 1.0, 1.0
-    )
-    with tempfile.TemporaryDirectory(dir=run.path, prefix=".time_budget_") as folder:
-        place = run_folder.RunFolder(Path(folder))
+    figures = dict.fromkeys(("loss", "acc", "macc", "miou"), 0.5)
+    history = extend_history({}, figures, figures, 0.01, 1.0, 1.0)
+    with temporary(folder.path / "time_budget") as path:
+        place = RunFolder(path)
         place.create()
-        state = to_checkpoint(args, parts, RunState())
-        weights = {"model_state_dict": parts.scored.state_dict(), "options": vars(args)}
-        show(place, history, shown)  # the first picture takes longer
-        drawing, _ = timed(lambda: show(place, history, shown))
-        saving, _ = timed(lambda: checkpoint.save(state, place.checkpoint, place.previous))
-        saving_best, _ = timed(lambda: checkpoint.save(weights, place.best))
+        state = to_checkpoint(run, RunState())
+        weights = {"model_state_dict": run.evaluated.state_dict(), "options": run.options}
+        show(place, run.data.dataset, history, predictions)  # the first picture takes longer
+        drawing = budget.timed(lambda: show(place, run.data.dataset, history, predictions))
+        saving = budget.timed(lambda: checkpoint.save(state, place.checkpoint, place.previous))
+        saving_best = budget.timed(lambda: checkpoint.save(weights, place.best))
     return saving, drawing, saving_best

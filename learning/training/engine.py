@@ -1,132 +1,163 @@
 """One epoch of training, one of validation."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from helpers.labels import VOID
 from learning import distributed
+from learning.data.datasets.base import Sample
+from learning.data.loaders import EvalBatch
 from learning.device import Precision
-from learning.inference.predict import image_scores, to_classes, upsample_logits
+from learning.inference.predict import average_logits, to_classes, upsample_logits
 from learning.losses import Criterion, mean
 from learning.rng import FORWARD, torch_seed
 from learning.training.ema import EMA
+from learning.training.metrics import EpochMetrics
 from learning.training.nonfinite import NonFiniteGuard
 from learning.training.optim import set_learning_rate
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # images float32 (B, 3, h, w), labels int64 (B, h, w), on the model's device
+Report = Callable[[int, EpochMetrics], object]
+Prediction = tuple[Sample, np.ndarray]  # uint8 (H, W), train ids
 
 
 @dataclass
 class Training:
-    """What every step of a run is made with.
+    """What every training step needs.
 
     Args:
-        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}; spread over processes where there are several.
-        mix: function of (images, labels, epoch, step) that returns images and labels; `learning.data.augmentation.mixing`.
-        criterion: learning.losses.Criterion.
-        optimizer: torch.optim.Optimizer.
-        rate_at: function of (epoch, step) that returns the learning rate.
-        precision: learning.device.Precision.
-        guard: learning.training.nonfinite.NonFiniteGuard of the model.
-        seed: with epoch, step and process, decides what dropout draws.
-        accumulate: number of parts of a batch that pass the network one after another; their gradients add up to the batch's.
-        average: learning.training.ema.EMA of the model, or None.
+        model: images (B, 3, h, w) -> {"out": logits (B, C, h, w), maybe "aux"}; distributed if there are several processes.
+        mix: function of (images, labels, epoch, step) that returns images and labels; see `learning.data.augmentation.mixing`.
+        criterion: the loss.
+        optimizer: over the model's parameters.
+        rate_at: learning rate, a function of (epoch, step).
+        precision: of forward and backward passes.
+        guard: skips steps that are NaN or infinite.
+        seed: with epoch, step and process it decides what dropout draws.
+        accumulate: number of micro-batches that a batch is divided into; their gradients add up to the batch's.
+        average: exponential moving average of the model, or None.
     """
 
     model: torch.nn.Module
-    mix: Callable
+    mix: Callable[[torch.Tensor, torch.Tensor, int, int], Batch]
     criterion: Criterion
     optimizer: torch.optim.Optimizer
-    rate_at: Callable
+    rate_at: Callable[[int, int], float]
     precision: Precision
     guard: NonFiniteGuard
     seed: int
     accumulate: int = 1
     average: EMA | None = None
 
-    def parts(self, images, labels, epoch, step):
-        """The parts of a batch in order, each with torch seeded for it.
-
-        Yields:
-            (images, labels, bool): and whether it is the last.
-        """
-        parts = zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
-        for part, (seen, target) in enumerate(parts):
-            index = (step * self.accumulate + part) * distributed.size() + distributed.rank()
+    def micro_batches(
+        self, images: torch.Tensor, labels: torch.Tensor, epoch: int, step: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, bool]]:
+        """The micro-batches of a batch, each with torch seeded for it, and whether it is the last."""
+        pairs = zip(images.chunk(self.accumulate), labels.chunk(self.accumulate), strict=True)
+        for part, (micro_images, micro_labels) in enumerate(pairs):
+            index = (step * self.accumulate + part) * distributed.world_size() + distributed.rank()
             torch.manual_seed(torch_seed(self.seed, FORWARD, epoch, index))
-            yield seen, target, part == self.accumulate - 1
+            yield micro_images, micro_labels, part == self.accumulate - 1
 
 
-def train_epoch(training, batches, metrics, epoch, report, first_step=0):
+def train_epoch(
+    training: Training, batches: Iterable[Batch], metrics: EpochMetrics, epoch: int, report: Report, first_step: int = 0
+) -> None:
     """Train on the batches of an epoch.
 
-    Whatever is random is a function of (seed, epoch, step), so the epoch does not depend on those before it.
+    Everything random is a function of (seed, epoch, step), so the epoch does not depend on those before it.
 
     Args:
-        training: Training.
-        batches: iterable of (float32 (B, 3, h, w), int64 (B, h, w)) on the model's device, as `learning.data.loaders.TrainBatches`.
-        metrics: `learning.training.metrics.EpochMetrics`; receives the loss and the predictions.
+        batches: as `learning.data.loaders.TrainBatches` yields them.
+        metrics: receives the loss and the predictions.
         report: function of (number of images, metrics), called after every step.
-        first_step: which step of the epoch the first of the batches is.
+        first_step: index within the epoch of the first batch.
 
     Raises:
-        learning.training.nonfinite.NonFinite: the loss or the gradient of a step is no number; the weights are those before it.
+        learning.training.nonfinite.NonFinite: the loss or the gradient of a step is NaN or infinite; the weights are those
+            before it.
     """
-    model, criterion, optimizer = training.model, training.criterion, training.optimizer
-    precision, guard = training.precision, training.guard
-    model.train()
+    training.model.train()
     for step, (images, labels) in enumerate(batches, first_step):
         images, labels = training.mix(images, labels, epoch, step)
-        whole = distributed.all_reduce_sum(criterion.weight(labels))
-        summed, seen_parts = 0.0, []
-        optimizer.zero_grad(set_to_none=True)
-        guard.remember()
-        for seen, target, is_last in training.parts(images, labels, epoch, step):
-            with distributed.gradients(model, complete=is_last):
-                with precision.autocast():
-                    outputs = model(seen)
-                totals, weights = criterion(outputs, target)
-                loss = mean(totals, whole)
-                # The gradients of several processes are averaged; what is wanted is their sum.
-                precision.backward(loss * distributed.size())
-            summed += loss.detach()
-            seen_parts.append((totals.detach(), weights, to_classes(outputs["out"].detach()), target))
-        set_learning_rate(optimizer, training.rate_at(epoch, step))
-        taken = guard.watch(step, summed, optimizer, precision)
-        precision.step(optimizer)
-        if training.average:
-            training.average.update(taken)
-        for totals, weights, prediction, target in seen_parts:
-            metrics.add_loss(torch.where(taken, totals, 0), torch.where(taken, weights, 0))
-            metrics.add_prediction(prediction, torch.where(taken, target, VOID))
+        train_step(training, images, labels, metrics, epoch, step)
         report(len(images), metrics)
-    guard.settle()
+    training.guard.check_pending()
+
+
+def train_step(
+    training: Training, images: torch.Tensor, labels: torch.Tensor, metrics: EpochMetrics, epoch: int, step: int
+) -> None:
+    """One step: forward and backward over the micro-batches, then the optimizer.
+
+    Every micro-batch's loss is divided by the weight of the whole batch over all processes, so that the gradients add up to those
+    of one mean.
+    """
+    criterion = training.criterion
+    precision = training.precision
+    total_weight = distributed.all_reduce_sum(criterion.weight(labels))
+    batch_loss = torch.zeros((), device=images.device)
+    results = []
+    training.optimizer.zero_grad(set_to_none=True)
+    training.guard.snapshot_buffers()
+    for micro_images, micro_labels, is_last in training.micro_batches(images, labels, epoch, step):
+        with distributed.gradient_sync(training.model, complete=is_last):
+            with precision.autocast():
+                outputs = training.model(micro_images)
+            totals, weights = criterion(outputs, micro_labels)
+            loss = mean(totals, total_weight)
+            # DistributedDataParallel averages the gradients over the processes; their sum is needed.
+            precision.backward(loss * distributed.world_size())
+        batch_loss = batch_loss + loss.detach()
+        results.append((totals.detach(), weights, to_classes(outputs["out"].detach()), micro_labels))
+    set_learning_rate(training.optimizer, training.rate_at(epoch, step))
+    step_taken = training.guard.check_step(step, batch_loss, training.optimizer, precision)
+    precision.step(training.optimizer)
+    if training.average:
+        training.average.update(step_taken)
+    for totals, weights, classes, micro_labels in results:
+        metrics.add_loss(torch.where(step_taken, totals, 0), torch.where(step_taken, weights, 0))
+        metrics.add_prediction(classes, torch.where(step_taken, micro_labels, VOID))
 
 
 @torch.inference_mode()
-def validate_epoch(model, batches, criterion, autocast, metrics, report):
+def validate_epoch(
+    model: torch.nn.Module,
+    batches: Iterable[EvalBatch],
+    criterion: Criterion,
+    autocast: Callable[[], AbstractContextManager],
+    metrics: EpochMetrics,
+    report: Report,
+) -> list[Prediction]:
     """Score every image of a split against its label at the label's own size.
 
     Args:
         model: images -> {"out": logits}, in one process; put into evaluation mode.
-        criterion, metrics, report: as for training.
-        autocast: function that returns the context of a forward pass; `learning.device.Precision.autocast`.
-        batches: iterable of `learning.data.loaders.EvalBatch` with labels.
+        batches: with labels.
+        autocast: returns the context of a forward pass; `learning.device.Precision.autocast`.
+        metrics, report: as for `train_epoch`.
 
     Returns:
-        list of (Sample, uint8 numpy (H, W)): the predictions of the first batch, train ids.
+        The predictions of the first batch.
     """
     model.eval()
     first = []
     for index, batch in enumerate(batches):
+        assert batch.labels is not None
         with autocast():
-            scores = image_scores(model, batch.images)
-        for sample, score, label in zip(batch.samples, scores, batch.labels, strict=True):
-            score = upsample_logits(score, label.shape)
-            prediction = to_classes(score)
-            metrics.add_loss(*criterion({"out": score[None]}, label[None].long()))
-            metrics.add_prediction(prediction, label)
+            batch_logits = average_logits(model, batch.images)
+        for sample, logits, label in zip(batch.samples, batch_logits, batch.labels, strict=True):
+            logits = upsample_logits(logits, (label.shape[0], label.shape[1]))
+            classes = to_classes(logits)
+            metrics.add_loss(*criterion({"out": logits[None]}, label[None].long()))
+            metrics.add_prediction(classes, label)
             if index == 0:
-                first.append((sample, prediction.to(torch.uint8).cpu().numpy()))
+                first.append((sample, classes.to(torch.uint8).cpu().numpy()))
         report(len(batch.samples), metrics)
     return first

@@ -1,93 +1,115 @@
-"""Losses and gradients that are no numbers: noticed before they reach the weights."""
+"""Steps with a NaN or infinite loss or gradient: detected before they reach the weights."""
+
+from typing import NamedTuple
 
 import torch
 
 from helpers.errors import InputError
 from learning import distributed
+from learning.device import Precision
 
 
 class NonFinite(InputError):
-    """A step whose loss or gradient is not finite was left out; the weights are those before it.
+    """A step was skipped because its loss or gradient is NaN or infinite; the weights are those before it.
 
     Args:
-        step: of the epoch.
-        loss, gradient: float, the step's loss and the norm of its gradient.
+        step: index within the epoch.
+        loss: of the step.
+        gradient: norm of the step's gradient.
     """
 
-    def __init__(self, step, loss, gradient):
+    def __init__(self, step: int, loss: float, gradient: float) -> None:
         super().__init__(
             f"step {step}: the loss is {loss:g} and the norm of the gradient {gradient:g}; lower --lr_init"
         )
-        self.step, self.loss, self.gradient = step, loss, gradient
+        self.step = step
+        self.loss = loss
+        self.gradient = gradient
+
+
+class _PendingCheck(NamedTuple):
+    """Loss and gradient norm of a step: float32 (2,) on the CPU, and the event that ends the copy from a GPU."""
+
+    step: int
+    values: torch.Tensor
+    copied: torch.cuda.Event | None
 
 
 class NonFiniteGuard:
-    """Lets the optimizer leave out steps that are not finite, and raises `NonFinite` when there are too many in a row.
+    """Has the optimizer skip steps that are not finite, and raises `NonFinite` after too many in a row.
 
-    On a GPU the optimizer itself reads the verdict, and this object reads it while the next step is under way: nothing waits,
-    and no weight is touched. What overflows only by the scale of fp16 is the scaler's to skip, and no fault.
+    On a GPU nothing synchronizes: the optimizer reads the result of the check on the device, and this object reads it during the
+    next step. A gradient that overflows only because of the fp16 loss scale is skipped by the gradient scaler and not an error.
 
     Args:
-        model: torch.nn.Module; its parameters are watched, its running statistics brought back after a step left out.
-        tolerated: number of such steps in a row that are let pass.
+        model: its trainable parameters are checked, and its running statistics restored after a skipped step.
+        tolerated: number of skipped steps in a row before `NonFinite` is raised.
     """
 
-    def __init__(self, model, tolerated=0):
+    def __init__(self, model: torch.nn.Module, tolerated: int = 0) -> None:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self.tolerated, self.in_a_row, self.pending = tolerated, 0, None
+        self.tolerated = tolerated
+        self.num_skipped = 0  # in a row
+        self.snapshot: list[torch.Tensor] = []
+        self.pending: _PendingCheck | None = None
 
-    def remember(self):
-        """Before a forward pass: keep the running statistics, where a step may have to be forgotten."""
+    def snapshot_buffers(self) -> None:
+        """Before the forward pass: copy the running statistics if the step may be skipped."""
         if self.tolerated:
-            self.kept = [buffer.clone() for buffer in self.buffers]
+            self.snapshot = [buffer.clone() for buffer in self.buffers]
 
-    def watch(self, step, loss, optimizer, precision):
-        """Between the backward pass and the optimizer's step.
+    def check_step(
+        self, step: int, loss: torch.Tensor, optimizer: torch.optim.Optimizer, precision: Precision
+    ) -> torch.Tensor:
+        """Between the backward pass and the optimizer's step: decide whether the step is taken.
 
         Args:
-            step: of the epoch.
-            loss: scalar tensor, this process's share; added up over the processes, as the gradients are.
-            optimizer: a fused torch.optim.Optimizer, which leaves a step out where its `found_inf` is not 0.
-            precision: `learning.device.Precision`.
+            step: index within the epoch.
+            loss: scalar, this process's share; summed over the processes, as the gradients are.
+            optimizer: a fused one, which skips a step if its `found_inf` is not 0.
 
         Returns:
-            bool tensor: whether the step is taken.
+            bool scalar: whether the step is taken.
 
         Raises:
-            NonFinite: this step (on a GPU: the one before) and those it follows are more than are tolerated.
+            NonFinite: too many skipped steps in a row, up to this step (on a GPU: up to the step before).
         """
-        self.settle()
+        self.check_pending()
         loss = distributed.all_reduce_sum(loss.detach().float())
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).float() if gradients else torch.zeros_like(loss)
-        verdict = torch.stack([loss, norm])
-        fine = verdict.isfinite().all()
-        if precision.scales:
-            verdict = torch.stack([loss, torch.zeros_like(loss)])
+        step_taken = torch.stack([loss, norm]).isfinite().all()
+        if precision.scales_gradients:
+            norm = torch.zeros_like(loss)  # the gradient scaler checks the gradients
         else:
-            optimizer.found_inf = 1 - fine.float()
+            # pyrefly: ignore [missing-attribute]  # as torch's GradScaler sets it
+            optimizer.found_inf = 1 - step_taken.float()
         if self.tolerated:
-            for buffer, kept in zip(self.buffers, self.kept, strict=True):
-                torch.where(fine, buffer, kept, out=buffer)
-        if verdict.device.type == "cuda":
-            verdict = verdict.to("cpu", non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record()
-            self.pending = step, verdict, copied
-        else:
-            self.pending = step, verdict, None
-            self.settle()
-        return fine
+            for buffer, saved in zip(self.buffers, self.snapshot, strict=True):
+                torch.where(step_taken, buffer, saved, out=buffer)
+        self._start_check(step, torch.stack([loss, norm]))
+        return step_taken
 
-    def settle(self):
-        """Read the verdict on the last step that was watched; raises as `watch` does."""
+    def _start_check(self, step: int, values: torch.Tensor) -> None:
+        if values.device.type != "cuda":
+            self.pending = _PendingCheck(step, values, None)
+            self.check_pending()
+            return
+        on_cpu = values.to("cpu", non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self.pending = _PendingCheck(step, on_cpu, copied)
+
+    def check_pending(self) -> None:
+        """Check the last step if that has not happened yet; raises as `check_step` does."""
         if self.pending is None:
             return
-        (step, verdict, copied), self.pending = self.pending, None
+        step, values, copied = self.pending
+        self.pending = None
         if copied is not None:
             copied.synchronize()
-        loss, gradient = verdict.tolist()
-        self.in_a_row = 0 if verdict.isfinite().all() else self.in_a_row + 1
-        if self.in_a_row > self.tolerated:
+        loss, gradient = values.tolist()
+        self.num_skipped = 0 if values.isfinite().all() else self.num_skipped + 1
+        if self.num_skipped > self.tolerated:
             raise NonFinite(step, loss, gradient)

@@ -1,93 +1,117 @@
-"""The optimizer and its parameter groups, and the learning rate as a pure function of the step."""
+"""The optimizer with its parameter groups, and the learning rate as a pure function of the step."""
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from helpers.errors import InputError
 
 
-def build_optimizer(model, lr, momentum, weight_decay, name="sgd", nesterov=False, lr_backbone=None, decay_norms=True):
-    """An optimizer over all parameters of `model`; one pass over the weights does everything.
-
-    What it remembers begins at 0, which the first step cannot tell from nothing: torch would make SGD's momentum in the first
-    step, and leave it undefined where that step is left out.
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Hyperparameters of an optimizer.
 
     Args:
-        model: torch.nn.Module; its parameters are grouped by whether they belong to `model.backbone` and whether they decay.
-        lr: base learning rate, of all groups that have none of their own.
-        momentum: of SGD; of AdamW (arXiv 1711.05101) the share of the mean gradient that is kept, beta 1.
-        weight_decay: of SGD it joins the gradient, AdamW takes learning rate * weight_decay of each weight.
         name: a key of `OPTIMIZERS`.
-        nesterov: whether SGD looks ahead.
-        lr_backbone: base learning rate of the backbone, None for `lr`; the rest of the network keeps `lr`.
-        decay_norms: whether norms and biases (all with fewer than two dimensions) decay as well.
+        lr: base learning rate.
+        momentum: of SGD; beta 1 of AdamW (arXiv 1711.05101).
+        weight_decay: added to the gradient by SGD, decoupled in AdamW.
+        nesterov: whether SGD uses Nesterov momentum.
+        lr_backbone: base learning rate of the backbone; None is `lr`.
+        decay_norms: whether norms and biases (parameters with fewer than two dimensions) have weight decay, too.
+    """
+
+    name: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool = False
+    lr_backbone: float | None = None
+    decay_norms: bool = True
+
+
+def build_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """A fused optimizer over all parameters of `model`.
+
+    Its state is initialized to 0 here. torch would create SGD's momentum in the first step, and leave it undefined if
+    that step is skipped.
 
     Raises:
-        InputError: a learning rate for a backbone that the model has not.
+        InputError: a learning rate for the backbone of a model without one.
     """
-    groups = {}
-    for parameter_name, parameter in model.named_parameters():
-        in_backbone = lr_backbone is not None and parameter_name.startswith("backbone.")
-        decays = decay_norms or parameter.ndim > 1
-        groups.setdefault((in_backbone, decays), []).append((parameter_name, parameter))
-    if lr_backbone is not None and not any(in_backbone for in_backbone, _ in groups):
-        raise InputError("--lr_backbone: the model has no backbone; leave it out")
-    optimizer = OPTIMIZERS[name](
-        [
-            {
-                "params": parameters,
-                "lr_share": lr_backbone / lr if in_backbone else 1.0,
-                "weight_decay": weight_decay if decays else 0.0,
-            }
-            for (in_backbone, decays), parameters in groups.items()
-        ],
-        lr,
-        momentum,
-        nesterov,
-    )
-    for parameter in [
-        each for group in optimizer.param_groups for each in group["params"]
-    ]:  # the order of its state_dict
-        if not parameter.requires_grad:
-            continue
-        if name == "adamw":
-            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
-        elif momentum:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    optimizer = OPTIMIZERS[settings.name](_parameter_groups(model, settings), settings)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad and (state := _initial_state(parameter, settings)):
+                optimizer.state[parameter] = state
     return optimizer
 
 
-def _sgd(groups, lr, momentum, nesterov):
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+def _parameter_groups(model: torch.nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
+    """Parameters of `model` with their names, grouped by learning rate and weight decay."""
+    named_parameters: dict[tuple[bool, bool], list[tuple[str, torch.nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        in_backbone = settings.lr_backbone is not None and name.startswith("backbone.")
+        decays = settings.decay_norms or parameter.ndim > 1
+        named_parameters.setdefault((in_backbone, decays), []).append((name, parameter))
+    backbone_share = 1.0
+    if settings.lr_backbone is not None:
+        backbone_share = settings.lr_backbone / settings.lr
+        if not any(in_backbone for in_backbone, _ in named_parameters):
+            raise InputError("--lr_backbone: the model has no backbone; leave it out")
+    return [
+        {
+            "params": parameters,
+            "lr_share": backbone_share if in_backbone else 1.0,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (in_backbone, decays), parameters in named_parameters.items()
+    ]
 
 
-def _adamw(groups, lr, momentum, _):
-    return torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=True)
+def _initial_state(parameter: torch.Tensor, settings: OptimizerSettings) -> dict[str, torch.Tensor]:
+    """The optimizer's state of a parameter before the first step."""
+    if settings.name == "adamw":
+        return {
+            "step": torch.zeros((), device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return {"momentum_buffer": torch.zeros_like(parameter)} if settings.momentum else {}
+
+
+def _sgd(groups: Iterable[dict[str, Any]], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
+
+
+def _adamw(groups: Iterable[dict[str, Any]], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
 
 
 OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def load_optimizer(optimizer, state):
-    """Load what an optimizer remembers of each parameter, by its name.
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load the per-parameter state of an optimizer, by parameter name.
 
-    Base rates, decay and groups stay as they were built. Tensors take the memory format of their weights, which
-    fused steps rely on.
+    Base learning rates, weight decay and groups stay as built. Loaded tensors take the memory format of their parameters,
+    on which fused steps rely.
 
     Args:
-        optimizer: as `build_optimizer` made it.
-        state: the `state_dict` of one of the same kind; without names (of older runs), in the same order.
+        optimizer: as `build_optimizer` returned it.
+        state: the `state_dict` of one of the same kind; without parameter names (older runs), in the same order.
     """
     own = optimizer.state_dict()
     names = [name for group in own["param_groups"] for name in group["param_names"]]
-    stored = [name for group in state["param_groups"] for name in group.get("param_names", names)]
-    remembered = {name: state["state"].get(index, {}) for index, name in enumerate(stored)}
-    own["state"] = {index: own["state"].get(index, {}) | remembered.get(name, {}) for index, name in enumerate(names)}
-    for mine, theirs in zip(own["param_groups"], state["param_groups"], strict=False):
-        if mine["param_names"] == theirs.get("param_names"):
-            mine["lr"] = theirs["lr"]  # that of the last step: a run may have no further one
+    stored_names = [name for group in state["param_groups"] for name in group.get("param_names", names)]
+    stored = {name: state["state"].get(index, {}) for index, name in enumerate(stored_names)}
+    own["state"] = {index: own["state"].get(index, {}) | stored.get(name, {}) for index, name in enumerate(names)}
+    for own_group, stored_group in zip(own["param_groups"], state["param_groups"], strict=False):
+        if own_group["param_names"] == stored_group.get("param_names"):
+            own_group["lr"] = stored_group["lr"]  # of the last step, for a run that has no further step
     optimizer.load_state_dict(own)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
@@ -95,12 +119,12 @@ def load_optimizer(optimizer, state):
                 values[name] = torch.empty_like(parameter).copy_(value)
 
 
-def cosine(progress):
-    """Half a cosine from 1 to 0 (SGDR without restarts, arXiv 1608.03983); progress runs from 0 to 1."""
+def cosine(progress: float) -> float:
+    """Half a cosine from 1 to 0 (SGDR without restarts, arXiv 1608.03983); progress is 0 .. 1."""
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def poly(progress, power=0.9):
+def poly(progress: float, power: float = 0.9) -> float:
     """(1 - progress) ** power, from 1 to 0 (DeepLab, arXiv 1606.00915)."""
     return (1 - progress) ** power
 
@@ -108,16 +132,15 @@ def poly(progress, power=0.9):
 SCHEDULES = {"cosine": cosine, "poly": poly}
 
 
-def scheduled_rate(step, total_steps, lr_init, warmup_steps=0, schedule="cosine"):
-    """Learning rate of a step: linear warm-up, then down to 0, which it reaches where the last step ends.
+def scheduled_rate(
+    step: int, total_steps: int, lr_init: float, warmup_steps: int = 0, schedule: str = "cosine"
+) -> float:
+    """Learning rate of a step: linear warm-up, then a schedule that reaches 0 at the end of the last step.
 
     Args:
         step: 0 .. total_steps - 1.
-        warmup_steps: the rate of step s is lr_init * (s + 1) / warmup_steps before the schedule begins.
+        warmup_steps: the rate of step s is lr_init * (s + 1) / warmup_steps before the schedule starts.
         schedule: a key of `SCHEDULES`.
-
-    Returns:
-        float
     """
     if step < warmup_steps:
         return lr_init * (step + 1) / warmup_steps
@@ -125,7 +148,7 @@ def scheduled_rate(step, total_steps, lr_init, warmup_steps=0, schedule="cosine"
     return lr_init * SCHEDULES[schedule](min(progress, 1.0))
 
 
-def set_learning_rate(optimizer, rate):
-    """Give every parameter group its share of a learning rate: all of it, unless the group has a base rate of its own."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group, scaled by the group's `lr_share` if it has one."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_share", 1.0)

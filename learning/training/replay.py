@@ -1,60 +1,71 @@
-"""One training step again, layer by layer: where do numbers stop being numbers?"""
+"""One training step again, layer by layer: find the first layer or gradient that is NaN or infinite."""
+
+from collections.abc import Callable
 
 import torch
 
 from learning.losses import mean
+from learning.training.engine import Training
 
 
-def replay_step(model, training, images, labels, epoch, step):
+def replay_step(
+    model: torch.nn.Module, training: Training, images: torch.Tensor, labels: torch.Tensor, epoch: int, step: int
+) -> tuple[list[str], bool]:
     """Repeat the forward and backward passes of a step; no weight changes.
 
     Args:
-        model: the network itself, neither wrapped nor compiled, with the weights as they were before the step.
-        training: learning.training.engine.Training.
+        model: neither wrapped nor compiled, with the weights as they were before the step.
         images, labels: the batch, as `learning.data.loaders.TrainBatches` made it.
-        epoch, step: which it is.
 
     Returns:
-        (list of str, bool): what was found, in the order in which it happened; whether everything was finite.
+        findings in the order of the computation, and whether everything was finite.
     """
-    found = []
-    hooks = [module.register_forward_hook(_watch(name, found)) for name, module in model.named_modules() if name]
+    findings = [] if bool(images.isfinite().all()) else ["the images of the batch are not finite"]
+    hooks = [
+        module.register_forward_hook(_nonfinite_hook(name, findings)) for name, module in model.named_modules() if name
+    ]
+    images, labels = training.mix(images, labels, epoch, step)
+    weight = training.criterion.weight(labels)
+    totals = torch.zeros_like(weight)
     model.train()
     model.zero_grad(set_to_none=True)
-    found += [] if bool(images.isfinite().all()) else ["the images of the batch are not finite"]
-    images, labels = training.mix(images, labels, epoch, step)
-    whole, summed = training.criterion.weight(labels), 0.0
-    for seen, target, _ in training.parts(images, labels, epoch, step):
+    for micro_images, micro_labels, _ in training.micro_batches(images, labels, epoch, step):
         with training.precision.autocast():
-            outputs = model(seen)
-        totals, _ = training.criterion(outputs, target)
-        mean(totals, whole).backward()
-        summed += totals.detach()
+            outputs = model(micro_images)
+        micro_totals, _ = training.criterion(outputs, micro_labels)
+        mean(micro_totals, weight).backward()
+        totals = totals + micro_totals.detach()
     for hook in hooks:
         hook.remove()
-    finite = bool(summed.isfinite().all()) and not found
+    finite = bool(totals.isfinite().all()) and not findings
     terms = [
-        f"{name} {float(mean(*pair)):g}" for name, *pair in zip(training.criterion.names, summed, whole, strict=True)
+        f"{name} {float(mean(term_total, term_weight)):g}"
+        for name, term_total, term_weight in zip(training.criterion.names, totals, weight, strict=True)
     ]
-    found.append(f"loss {float(mean(summed, whole)):g} of {len(images)} images ({' + '.join(terms)})")
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            found.append(f"the gradient of {name} is the first that is not finite")
-            return found, False
-    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    found.append(f"norm of the gradient {float(norm):g}")
-    return found, finite and bool(norm.isfinite())
+    findings.append(f"loss {float(mean(totals, weight)):g} of {len(images)} images ({' + '.join(terms)})")
+    finding, finite_gradients = _check_gradients(model)
+    findings.append(finding)
+    return findings, finite and finite_gradients
 
 
-def _watch(name, found):
-    def hook(_, __, output):
-        if (
-            not isinstance(output, torch.Tensor)
-            or bool(output.isfinite().all())
-            or any("layer" in line for line in found)
-        ):
+def _check_gradients(model: torch.nn.Module) -> tuple[str, bool]:
+    """The first gradient that is not finite, or their norm; whether all are finite."""
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    for name, gradient in gradients.items():
+        if not bool(gradient.isfinite().all()):
+            return f"the gradient of {name} is the first that is not finite", False
+    norm = torch.nn.utils.get_total_norm(list(gradients.values()))
+    return f"norm of the gradient {float(norm):g}", bool(norm.isfinite())
+
+
+def _nonfinite_hook(name: str, findings: list[str]) -> Callable[..., None]:
+    """Forward hook of the layer `name`: adds a finding if its output is the first that is not finite."""
+
+    def hook(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        if not isinstance(output, torch.Tensor) or bool(output.isfinite().all()):
             return
-        broken = (~output.isfinite()).float().mean().item()
-        found.append(f"layer {name} is the first whose output is not finite ({broken:.1%} of its values)")
+        if not any(finding.startswith("layer ") for finding in findings):
+            share = (~output.isfinite()).float().mean().item()
+            findings.append(f"layer {name} is the first whose output is not finite ({share:.1%} of its values)")
 
     return hook

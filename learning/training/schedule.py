@@ -1,18 +1,18 @@
-"""How long a run trains: steps, epochs, validations, and how many of them a span of time takes. No torch."""
+"""How long a run is in steps, epochs and validations, and the learning rate of each step."""
 
-import bisect
-import math
 from dataclasses import dataclass
+
+from learning.training.optim import scheduled_rate
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The steps of a run; the last epoch ends where they do.
+class RunLength:
+    """The steps of a run; the last epoch may be cut.
 
     Args:
         steps_per_epoch: of a whole epoch, at least 1.
         total_steps: of the run, at least 1.
-        validate_every: epochs from one validation to the next; the last epoch always has one.
+        validate_every: epochs from one validation to the next; the last epoch is always validated.
     """
 
     steps_per_epoch: int
@@ -20,51 +20,44 @@ class Plan:
     validate_every: int = 1
 
     @property
-    def epochs(self):
-        """int: number of epochs, a cut one counts."""
+    def epochs(self) -> int:
+        """Number of epochs, including a cut one."""
         return -(-self.total_steps // self.steps_per_epoch)
 
     @property
-    def validations(self):
-        """int: number of validations."""
+    def validations(self) -> int:
+        """Number of validations."""
         return -(-self.epochs // self.validate_every)
 
-    def steps_of(self, epoch):
-        """int: number of steps of an epoch."""
+    def steps_of(self, epoch: int) -> int:
+        """Number of steps of an epoch."""
         return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
 
-    def validates(self, epoch):
+    def validates(self, epoch: int) -> bool:
         """Whether an epoch ends with a validation."""
         return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds that the parts of a run take.
+class LearningRate:
+    """The learning rate of every step of a run: linear warm-up, then down to 0.
 
     Args:
-        step: one step, with the loading and mixing of its batch.
-        epoch: what every epoch adds: its first batch.
-        validation: what a validation adds: the whole split, logs and pictures, checkpoint and best weights.
-        saving: what a further checkpoint takes, at most as much as a validation.
-        save_every: from one save to the next, where validations are farther apart.
+        initial: rate at the end of the warm-up.
+        schedule: a key of `learning.training.optim.SCHEDULES`.
+        warmup_epochs: length of the warm-up.
+        length: of the run.
     """
 
-    step: float
-    epoch: float
-    validation: float
-    saving: float = 0.0
-    save_every: float = math.inf
+    initial: float
+    schedule: str
+    warmup_epochs: int
+    length: RunLength
 
-    def seconds(self, plan):
-        """float: what a plan takes."""
-        training = plan.total_steps * self.step + plan.epochs * self.epoch
-        further_saves = max(0.0, training / self.save_every - plan.validations)
-        return training + plan.validations * self.validation + further_saves * self.saving
-
-    def steps_within(self, seconds, steps_per_epoch, validate_every):
-        """int: the most steps that end within a span of time, 0 where not even one does."""
-        most = int(seconds / self.step) if seconds > 0 else 0
-        return bisect.bisect_right(
-            range(1, most + 1), seconds, key=lambda total: self.seconds(Plan(steps_per_epoch, total, validate_every))
+    def __call__(self, epoch: int, step: int) -> float:
+        """The rate of a step of an epoch."""
+        per_epoch = self.length.steps_per_epoch
+        total_steps = self.length.total_steps
+        return scheduled_rate(
+            epoch * per_epoch + step, total_steps, self.initial, self.warmup_epochs * per_epoch, self.schedule
         )

@@ -1,1 +1,1 @@
-"""The parts of the drawn street scenes; `minicity.scene` puts them together."""
+"""Drawing of synthetic street scenes; `scene.draw_scene` draws one."""

@@ -1,8 +1,8 @@
 """Words of a command line: option files."""
 
 import pytest
+from commands import parse_values
 
-import options
 from helpers.errors import InputError
 
 
@@ -12,14 +12,14 @@ def test_an_option_file_stands_for_its_words(tmp_path):
     recipe.write_text(
         "# a recipe\n--loss focal --focal_gamma 1.5   # two options\n\n--save_path 'my run'\n--epochs 3\n"
     )
-    args, typed = options.parse([f"@{recipe}", "--epochs", "5"])
+    args, typed = parse_values([f"@{recipe}", "--epochs", "5"])
     assert (args.loss, args.focal_gamma, args.save_path, args.epochs) == ("focal", 1.5, "my run", 5)
     assert typed == {"loss", "focal_gamma", "save_path", "epochs"}
 
 
 def test_an_option_file_that_is_not_there():
     with pytest.raises(InputError, match=r"there is no option file recipes/none\.txt"):
-        options.parse(["@recipes/none.txt"])
+        parse_values(["@recipes/none.txt"])
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_an_option_file_that_is_not_there():
 def test_of_the_lengths_of_a_run_the_last_one_counts(tmp_path, first, last, expected):
     recipe = tmp_path / "recipe.txt"
     recipe.write_text(first)
-    args, typed = options.parse([f"@{recipe}", *last.split()])
+    args, typed = parse_values([f"@{recipe}", *last.split()])
     assert (args.epochs, args.steps, args.time_budget) == expected
     assert typed == {last.split()[0].removeprefix("--")}
 
@@ -46,10 +46,10 @@ def test_what_a_run_has_settled_stands_unless_another_length_is_typed_last():
         (("--steps", "9", "--time_budget", "5"), (3, 10, 5.0)),
         (("--time_budget", "5", "--steps", "12"), (3, 12, None)),
     ):
-        args, _ = options.parse(["--resume", *words], stored)
+        args, _ = parse_values(["--resume", *words], stored)
         assert (args.epochs, args.steps, args.time_budget) == expected
     with pytest.raises(InputError, match="the run's length is --steps 10"):
-        options.parse(["--resume", "--steps", "12", "--epochs", "4"], stored)
+        parse_values(["--resume", "--steps", "12", "--epochs", "4"], stored)
 
 
 def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
@@ -60,7 +60,7 @@ def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
         (("--optimizer", "sgd"), (0.01, 1e-4)),
         ((), (0.01, 1e-4)),
     ):
-        args, _ = options.parse(["--resume", "--override", *words], stored)
+        args, _ = parse_values(["--resume", "--override", *words], stored)
         assert (args.lr_init, args.lr_weight_decay) == expected
 
 
@@ -79,7 +79,7 @@ def test_rates_that_were_settled_for_another_optimizer_are_not_kept():
 )
 def test_losses_and_their_options_that_mean_nothing(words, message):
     with pytest.raises(InputError) as error:
-        options.parse(words.split())
+        parse_values(words.split())
     assert message in str(error.value)
 
 
@@ -91,7 +91,7 @@ def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
         "--loss tversky --tversky_alpha 0",
         "--loss ce --focal_gamma 2 --ohem_threshold 0.7",
     ):
-        options.parse(words.split())
+        parse_values(words.split())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_a_bad_option_file_is_answered_in_one_line(tmp_path, content, words):
     if content:
         recipe.write_text(content)
     with pytest.raises(InputError) as error:
-        options.parse([f"@{recipe}"])
+        parse_values([f"@{recipe}"])
     assert words in str(error.value)
     assert "\n" not in str(error.value)

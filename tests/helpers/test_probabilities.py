@@ -1,10 +1,10 @@
-"""Files of class probabilities: written, mapped, read."""
+"""Files of class probabilities."""
 
 import numpy as np
 import pytest
 
 from helpers.errors import InputError
-from helpers.probabilities import create, encode, num_bytes, read_probabilities, write_probabilities
+from helpers.probabilities import create_file, encode, num_bytes, read_probabilities, write_probabilities
 
 
 def probabilities(seed=0, shape=(5, 7, 9)):
@@ -13,7 +13,7 @@ def probabilities(seed=0, shape=(5, 7, 9)):
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("uint8", 1 / 510 + 1e-7), ("float16", 2**-12)])
-def test_what_is_written_is_read_to_within_its_rounding(tmp_path, dtype, error):
+def test_reading_restores_the_probabilities_up_to_rounding(tmp_path, dtype, error):
     given = probabilities()
     write_probabilities(tmp_path / "a.npy", given, dtype)
     found = read_probabilities(tmp_path / "a.npy")
@@ -29,9 +29,9 @@ def test_bytes_by_hand(tmp_path):
     assert read_probabilities(tmp_path / "a.npy")[:, 0, 0].tolist() == [0.0, 1.0]
 
 
-def test_a_file_is_filled_part_by_part(tmp_path):
+def test_a_file_can_be_filled_in_parts(tmp_path):
     given = probabilities()
-    file = create(tmp_path / "a.npy", given.shape, "uint8")
+    file = create_file(tmp_path / "a.npy", given.shape, "uint8")
     for top in (0, 3, 6):
         file[:, top : top + 3] = encode(given[:, top : top + 3], "uint8")
     file.flush()
@@ -39,7 +39,7 @@ def test_a_file_is_filled_part_by_part(tmp_path):
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
-def test_what_holds_no_probabilities_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     np.save(tmp_path / "flat.npy", np.zeros((3, 4), np.uint8))
     np.save(tmp_path / "double.npy", np.zeros((3, 4, 5)))
     (tmp_path / "noise.npy").write_bytes(b"noise")

@@ -1,50 +1,13 @@
-"""The run folder: logs without doubled rows, folders replaced as a whole, time left, the progress bar."""
-
-import csv
-import io
-import math
-import sys
+"""options.json, and result folders that are replaced as a whole."""
 
 import pytest
 
 from helpers import run_folder
 from helpers.errors import InputError
 from helpers.output import replacing_folders
-from learning.training.metrics import EpochMetrics
 
 
-def summary(value):
-    return dict.fromkeys(("loss", "acc", "macc", "miou"), value)
-
-
-def history_of(epochs):
-    history = {}
-    for epoch in range(epochs):
-        history = run_folder.extend_history(history, summary(0.5), summary(epoch / 10), 0.01, 2.0, 4.0)
-    return history
-
-
-def test_the_log_is_the_history_however_often_it_is_written(tmp_path):
-    for epochs in (1, 2, 2, 3):
-        run_folder.write_logs(tmp_path, history_of(epochs))
-    rows = list(csv.DictReader((tmp_path / "log_epoch.csv").open()))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    assert [float(row["miou"]) for row in rows] == [0.0, 0.1, 0.2]
-    assert list(rows[0])[:6] == ["epoch", "train loss", "val loss", "train acc", "val acc", "miou"]
-    assert "seconds" not in rows[0]
-    assert len((tmp_path / "log_time.csv").read_text().splitlines()) == 4
-    assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_a_history_extends_a_copy():
-    first = history_of(1)
-    run_folder.extend_history(first, summary(0.5), summary(0.9), 0.01, 2.0, 4.0)
-    assert first["miou"] == [0.0]
-    assert run_folder.is_history(first)
-    assert not run_folder.is_history({"train_loss": [], "train_acc": [], "val_acc": [], "val_loss": [], "miou": []})
-
-
-def test_results_stay_as_they_are_when_predicting_fails(tmp_path):
+def test_old_results_are_kept_if_predicting_fails(tmp_path):
     old = tmp_path / "results_val"
     old.mkdir()
     (old / "a.png").write_text("old")
@@ -60,7 +23,7 @@ def test_results_stay_as_they_are_when_predicting_fails(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results_val"]
 
 
-def test_results_take_the_place_of_those_of_the_same_name(tmp_path):
+def test_new_results_replace_files_of_the_same_name(tmp_path):
     old = tmp_path / "results_val"
     (old / "sub").mkdir(parents=True)
     (old / "a.png").write_text("old")
@@ -73,8 +36,8 @@ def test_results_take_the_place_of_those_of_the_same_name(tmp_path):
 
 
 @pytest.mark.parametrize("renamed", [True, False])
-def test_a_kill_in_the_middle_of_the_exchange_loses_nothing(tmp_path, renamed):
-    """The old folder was set aside, and the new one has its name already, or not yet."""
+def test_no_file_is_lost_if_the_process_is_killed_during_the_exchange(tmp_path, renamed):
+    """The old folder has been moved aside; the new one has its name already, or not yet."""
     folder, aside = tmp_path / "results_val", tmp_path / ".results_val.old"
     aside.mkdir()
     (aside / "mine.txt").write_text("mine")
@@ -90,33 +53,7 @@ def test_a_kill_in_the_middle_of_the_exchange_loses_nothing(tmp_path, renamed):
     assert [path.name for path in tmp_path.iterdir()] == ["results_val"]
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
-def test_durations(seconds, words):
-    assert run_folder.duration(seconds) == words
-
-
-def test_time_left_follows_from_the_epochs_done(monkeypatch):
-    now = iter((100.0, 160.0))
-    monkeypatch.setattr(run_folder.time, "monotonic", lambda: next(now))
-    clock = run_folder.Clock(10)
-    assert clock.left(0) == "?"
-    assert clock.left(2) == "4:00"
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_is_for_terminals_only(monkeypatch, terminal):
-    screen = io.StringIO()
-    screen.isatty = lambda: terminal
-    monkeypatch.setattr(sys, "stderr", screen)
-    bar, report = run_folder.progress_bar(4, "epoch 0 train", run_folder.Clock(2))
-    with bar:
-        report(2, EpochMetrics(3, "cpu"))
-    shown = screen.getvalue()
-    assert all(word in shown for word in ("epoch 0 train", "2/4", "loss=nan", "acc=nan", "run left=")) is terminal
-    assert bool(shown) is terminal
-
-
-def test_options_survive_the_file_and_damage_is_named(tmp_path):
+def test_options_are_restored_and_a_damaged_file_is_reported(tmp_path):
     path = tmp_path / "options.json"
     assert run_folder.read_options(path) == {}
     run_folder.write_options(path, {"crop_size": [1, 2], "seed": None, "save_path": "Straße 1"}, {"device": "cpu"})
@@ -124,10 +61,3 @@ def test_options_survive_the_file_and_damage_is_named(tmp_path):
     path.write_text('{"options": 3}')
     with pytest.raises(InputError, match=r"options\.json is damaged"):
         run_folder.read_options(path)
-
-
-def test_an_epoch_is_one_line():
-    line = run_folder.epoch_line(history_of(2) | {"val_loss": [0.0, math.nan]}, True, "1:00")
-    assert line.startswith("epoch 1: ")
-    assert "mIoU 0.1000 (best)" in line
-    assert "\n" not in line

@@ -1,4 +1,4 @@
-"""Precision, determinism, accumulation, recomputation, resizing: faster or smaller, and the same numbers."""
+"""Precision, determinism, accumulation, recomputation, resizing: the results stay the same."""
 
 import copy
 
@@ -14,14 +14,14 @@ from helpers.labels import VOID
 from learning import resize
 from learning.device import Precision, choose_precision, set_determinism
 from learning.losses import LOSSES, PIXELWISE, Criterion
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import NORMS
 from learning.training import engine
 from learning.training.metrics import EpochMetrics, count_sorted
 
 
 @pytest.fixture(autouse=True)
-def _determinism_as_it_was():
+def _reset_determinism():
     yield
     set_determinism(False)
 
@@ -49,36 +49,37 @@ def steps(model, batches, accumulate=1, loss="ce", precision="off", lr=0.1):
     ],
 )
 def test_accumulated_steps_equal_those_of_the_whole_batch(name, loss):
-    """In float64 to 1e-10: weights after two steps, which see every gradient, and the momentum of the first."""
-    whole = without_dropout(build_model(name, CLASSES, "group", 0)).double()
-    parts = copy.deepcopy(whole)
+    """In float64 to 1e-10: weights after two steps, which depend on every gradient, and on the momentum of the first."""
+    whole = without_dropout(build_model(Architecture(name, CLASSES, "group"), 0)).double()
+    accumulated = copy.deepcopy(whole)
     batches = [batch(seed, dtype=torch.float64) for seed in (1, 2)]
-    for _, labels in batches:  # regions, so that there are boundaries and what is none
+    for _, labels in batches:  # blocks of one label, so that there are boundaries and pixels away from them
         labels[1:] = labels[1:, ::16, ::16].repeat_interleave(16, 1).repeat_interleave(16, 2)
-    seen = steps(whole, batches, 1, loss), steps(parts, batches, 4, loss)
-    start = build_model(name, CLASSES, "group", 0).double()
+    metrics = [steps(whole, batches, 1, loss), steps(accumulated, batches, 4, loss)]
+    start = build_model(Architecture(name, CLASSES, "group"), 0).double()
     moved = 0
     for key, before, one, other in zip(
-        start.state_dict(), *(m.state_dict().values() for m in (start, whole, parts)), strict=True
+        start.state_dict(), *(m.state_dict().values() for m in (start, whole, accumulated)), strict=True
     ):
         assert (one - other).abs().max() <= 1e-10, key
         moved = max(moved, (one - before).abs().max())
     assert moved > 1e-3
-    assert torch.equal(seen[0].confusion, seen[1].confusion)
-    assert seen[0].mean_loss() == pytest.approx(seen[1].mean_loss(), rel=1e-12)
+    assert torch.equal(metrics[0].confusion, metrics[1].confusion)
+    assert metrics[0].mean_loss() == pytest.approx(metrics[1].mean_loss(), rel=1e-12)
 
 
-def test_a_part_without_labels_changes_nothing():
+def test_a_micro_batch_without_labels_changes_nothing():
     images, labels = batch(1, dtype=torch.float64)
     labels[:2] = VOID
-    whole = build_model("UNet", CLASSES, "group", 0).double()
-    parts = copy.deepcopy(whole)
-    steps(whole, [(images, labels)]), steps(parts, [(images, labels)], accumulate=2)
-    assert all((a - b).abs().max() <= 1e-10 for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+    whole = build_model(Architecture("UNet", CLASSES, "group"), 0).double()
+    accumulated = copy.deepcopy(whole)
+    steps(whole, [(images, labels)])
+    steps(accumulated, [(images, labels)], accumulate=2)
+    assert all((a - b).abs().max() <= 1e-10 for a, b in zip(whole.parameters(), accumulated.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", [*LOSSES, "ce+0.5*dice"])
-def test_the_weight_is_known_without_the_outputs(name):
+def test_the_weight_does_not_depend_on_the_outputs(name):
     criterion = Criterion(name, {"weighted_ce": {"class_weights": torch.linspace(0.5, 1.5, CLASSES)}})
     _, labels = batch(3)
     outputs = {"out": torch.randn(4, CLASSES, 64, 64)}
@@ -88,10 +89,10 @@ def test_the_weight_is_known_without_the_outputs(name):
 
 @pytest.mark.slow
 def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, capsys):
-    """Two images in parts of one are the step of two: with group norm the same log up to rounding, CutMix included."""
-    words = ("--epochs", 2, "--seed", 0, "--norm", "group", "--cutmix")
-    assert train(tmp_path / "whole", camvid, *words) == 0
-    assert train(tmp_path / "parts", camvid, *words, "--batch_size", 1, "--accumulate", 2) == 0
+    """Two micro-batches of one image are a step of two: with group norm the same log up to rounding, CutMix included."""
+    arguments = ("--epochs", 2, "--seed", 0, "--norm", "group", "--cutmix")
+    assert train(tmp_path / "whole", camvid, *arguments) == 0
+    assert train(tmp_path / "parts", camvid, *arguments, "--batch_size", 1, "--accumulate", 2) == 0
     assert "batch 2 (2 parts of 1) x 2 steps" in capsys.readouterr().out
     runs = [np.genfromtxt(tmp_path / run / "log_epoch.csv", delimiter=",", names=True) for run in ("whole", "parts")]
     for column in ("train_loss", "val_loss"):
@@ -99,13 +100,14 @@ def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, cap
 
 
 def test_batch_norm_with_accumulation_is_mentioned(camvid, tmp_path, capsys):
-    assert train(tmp_path / "run", camvid, "--epochs", 1, "--accumulate", 2) == 0
-    assert "the statistics of batch norm are those of a part" in capsys.readouterr().out
+    assert train(tmp_path / "run", camvid, "--dry_run", "--accumulate", 2) == 0
+    assert "batch norm takes its statistics from a micro-batch" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- recomputed blocks
 
 
+@pytest.mark.usefixtures("small_resnets")
 @pytest.mark.parametrize(
     ("name", "norm"),
     [
@@ -115,31 +117,31 @@ def test_batch_norm_with_accumulation_is_mentioned(camvid, tmp_path, capsys):
         ("DeepLabv3plus_resnet50", "batch"),
     ],
 )
-def test_recomputed_blocks_change_no_bit(name, norm):
+def test_recomputed_blocks_do_not_change_the_weights(name, norm):
     batches = [batch(seed, 2) for seed in (1, 2)]
     states = []
     for recompute in (False, True):
-        model = build_model(name, CLASSES, norm, 0, recompute=recompute)
+        model = build_model(Architecture(name, CLASSES, norm), 0, recompute=recompute)
         steps(model, batches)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_recomputed_blocks_keep_fewer_activations():
-    def kept(recompute):
+def test_recomputed_blocks_store_fewer_activations():
+    def num_stored(recompute):
         sizes = []
-        model = build_model("UNet", CLASSES, "batch", 0, recompute=recompute)
+        model = build_model(Architecture("UNet", CLASSES, "batch"), 0, recompute=recompute)
         with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
             model(torch.randn(1, 3, 64, 64))
         return sum(sizes)
 
-    assert kept(True) < 0.5 * kept(False)
+    assert num_stored(True) < 0.5 * num_stored(False)
 
 
 # ---------------------------------------------------------------------------------------------- precision
 
 
-def test_auto_is_float32_where_there_is_no_gpu():
+def test_auto_is_float32_without_a_gpu():
     assert choose_precision("auto", CPU) == "off"
     assert choose_precision("bf16", CPU) == "bf16"
     with pytest.raises(InputError, match="--amp fp16 needs a CUDA GPU"):
@@ -155,8 +157,8 @@ def test_auto_is_bf16_on_gpus_that_have_it(monkeypatch, has_bf16, expected):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_16_bits_leave_weights_statistics_and_scores_in_float32(norm):
-    model = build_model("UNet", CLASSES, norm, 0)
+def test_mixed_precision_keeps_weights_statistics_and_logits_in_float32(norm):
+    model = build_model(Architecture("UNet", CLASSES, norm), 0)
     images, _ = batch(1, 2)
     dtypes = set()
     for module in model.modules():
@@ -170,23 +172,25 @@ def test_16_bits_leave_weights_statistics_and_scores_in_float32(norm):
     assert out.isfinite().all()
 
 
-def test_16_bits_learn_as_32_do():
+def test_bf16_reaches_the_loss_of_float32():
     batches = [batch(seed, 2) for seed in range(3)]
     losses = []
     for precision in ("off", "bf16"):
-        losses.append(steps(build_model("UNet", CLASSES, "batch", 0), batches, precision=precision).mean_loss())
+        losses.append(
+            steps(build_model(Architecture("UNet", CLASSES, "batch"), 0), batches, precision=precision).mean_loss()
+        )
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
 
 
-def test_a_step_whose_scaled_gradients_overflow_is_left_out():
+def test_a_step_with_overflowing_scaled_gradients_is_skipped():
     precision = Precision("off", CPU)
     precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=0.1)
     precision.backward((weight * 2).sum())
     precision.step(optimizer)
-    assert weight.item() == pytest.approx(0.8), "the scale is taken out again"
+    assert weight.item() == pytest.approx(0.8), "the step uses unscaled gradients"
     precision.backward((weight * 1e35).sum())
     precision.step(optimizer)
     assert weight.item() == pytest.approx(0.8)
@@ -206,25 +210,25 @@ def test_determinism_is_switched_on_and_off():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         ((), "not deterministic"),
         (("--seed", 1), ", deterministic"),
         (("--seed", 1, "--no-deterministic"), "not deterministic"),
     ],
 )
-def test_a_seed_asks_for_determinism(camvid, tmp_path, capsys, words, expected):
-    assert train(tmp_path / "run", camvid, "--epochs", 1, *words) == 0
+def test_a_seed_switches_determinism_on(camvid, tmp_path, capsys, arguments, expected):
+    assert train(tmp_path / "run", camvid, "--dry_run", *arguments) == 0
     assert expected in capsys.readouterr().out
     assert torch.are_deterministic_algorithms_enabled() == (expected == ", deterministic")
 
 
-def test_determinism_is_remembered_when_a_run_is_continued(camvid, tmp_path, capsys):
+def test_determinism_is_restored_when_a_run_is_continued(camvid, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(run, camvid, "--epochs", 1, "--seed", 1) == 0
     capsys.readouterr()
-    words = ("--save_path", run, "--weights", run / "checkpoint.pth.tar", "--epochs", 2, "--device", "cpu")
-    assert run_baseline(*words) == 0
+    arguments = ("--save_path", run, "--weights", run / "checkpoint.pth.tar", "--epochs", 2, "--device", "cpu")
+    assert run_baseline(*arguments) == 0
     assert ", deterministic" in capsys.readouterr().out
 
 
@@ -235,19 +239,19 @@ def test_resizing_by_matrices_equals_bilinear_and_so_does_its_gradient(sizes):
     old, new = sizes
     x = torch.randn(2, 3, *old, dtype=torch.float64, requires_grad=True)
     other = x.detach().clone().requires_grad_()
-    out, expected = resize.by_matrices(x, new), F.interpolate(other, new, mode="bilinear", align_corners=False)
+    out, expected = resize.bilinear_by_matrices(x, new), F.interpolate(other, new, mode="bilinear", align_corners=False)
     assert (out - expected).abs().max() <= 1e-12
     gradient = torch.randn_like(out)
     out.backward(gradient), expected.backward(gradient)
     assert (x.grad - other.grad).abs().max() <= 1e-12
-    single = resize.by_matrices(x.detach().float(), new)
+    single = resize.bilinear_by_matrices(x.detach().float(), new)
     assert (single - F.interpolate(x.detach().float(), new, mode="bilinear")).abs().max() <= 1e-6 * x.abs().max()
 
 
 def test_resizing_by_matrices_stays_precise_in_mixed_precision():
     x = torch.randn(1, 2, 9, 9)
     with torch.autocast("cpu", torch.bfloat16):
-        out = resize.by_matrices(x, (40, 40))
+        out = resize.bilinear_by_matrices(x, (40, 40))
     assert (out - F.interpolate(x, (40, 40), mode="bilinear")).abs().max() <= 1e-5
 
 
@@ -265,8 +269,8 @@ def test_counting_by_sorting_equals_bincount():
 @pytest.mark.slow
 def test_every_switch_trains_resumes_and_predicts(camvid, tmp_path, capsys):
     run = tmp_path / "run"
-    words = ("--epochs", 1, "--amp", "bf16", "--no-channels_last", "--checkpoint_blocks", "--norm", "evo")
-    assert train(run, camvid, *words) == 0
+    arguments = ("--epochs", 1, "--amp", "bf16", "--no-channels_last", "--checkpoint_blocks", "--norm", "evo")
+    assert train(run, camvid, *arguments) == 0
     out = capsys.readouterr().out
     assert "compute   bf16 mixed precision, channels first, activations computed twice" in out
     again = ("--save_path", run, "--weights", run / "checkpoint.pth.tar", "--epochs", 2, "--device", "cpu")
@@ -275,9 +279,9 @@ def test_every_switch_trains_resumes_and_predicts(camvid, tmp_path, capsys):
     assert run_baseline("--save_path", run, "--predict", "--device", "cpu", "--dry_run") == 2
 
 
-def test_what_cannot_work_is_refused(camvid, tmp_path, capsys):
+def test_impossible_options_are_refused(camvid, tmp_path, capsys):
     run = tmp_path / "run"
-    for words, message in [
+    for arguments, message in [
         (("--amp", "fp16"), "--amp fp16 needs a CUDA GPU"),
         (("--amp", "int8"), "invalid choice: 'int8'"),
         (("--accumulate", 0), "--accumulate 0: expected at least 1"),
@@ -285,14 +289,14 @@ def test_what_cannot_work_is_refused(camvid, tmp_path, capsys):
         (("--cache", "device"), "--cache device keeps the data on a GPU"),
         (("--cutmix", "--batch_size", 1), "raise --batch_size"),
     ]:
-        assert train(run, camvid, *words) == 2
+        assert train(run, camvid, *arguments) == 2
         err = capsys.readouterr().err
         assert message in err
         assert len(err.splitlines()) == 1
     assert not run.exists()
 
 
-def test_a_compiler_that_fails_is_one_line(camvid, tmp_path, capsys, monkeypatch):
+def test_the_error_of_a_failing_compiler_is_one_line(camvid, tmp_path, capsys, monkeypatch):
     def compiled(model):
         def fail(*_):
             raise torch._dynamo.exc.BackendCompilerFailed("inductor", RuntimeError("no C++ compiler"), None)

@@ -22,7 +22,7 @@ from tiny import make_camvid
 import baseline
 import options
 from learning import checkpoint, distributed
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import PooledBatchNorm
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
@@ -39,19 +39,19 @@ def data(tmp_path_factory):
 # ---------------------------------------------------------------------------------------------- one process
 
 
-def test_with_one_process_nothing_happens():
-    assert (distributed.size(), distributed.rank(), distributed.is_main()) == (1, 0, True)
+def test_one_process_needs_no_group():
+    assert (distributed.world_size(), distributed.rank(), distributed.is_main()) == (1, 0, True)
     tensor, model = torch.ones(2), torch.nn.Linear(1, 1)
     assert distributed.all_reduce_sum(tensor) is tensor
     assert distributed.all_reduce_max(7) == 7
     assert distributed.wrap_ddp(model, torch.device("cpu")) is model
-    distributed.wait()
-    distributed.stop()
+    distributed.barrier()
+    distributed.destroy_process_groups()
 
 
 def test_batch_norms_become_synchronized_ones():
-    """As `distributed.spread` converts them on GPUs; SyncBatchNorm itself refuses to calculate on a CPU."""
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", 0)
+    """As `distributed.wrap_ddp` converts them on GPUs; SyncBatchNorm itself does not run on a CPU."""
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch"), 0)
     names, parameters = list(model.state_dict()), {id(parameter) for parameter in model.parameters()}
     converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert converted is model
@@ -60,71 +60,71 @@ def test_batch_norms_become_synchronized_ones():
     assert {id(parameter) for parameter in model.parameters()} == parameters, "the optimizer's are the model's"
 
 
-# ---------------------------------------------------------------------------------------------- the end
+# ---------------------------------------------------------------------------------------------- threads at exit
 
 
-def train_to_the_end(rank, port, words, stop):
+def train_to_the_end(rank, port, arguments, stop):
     """One of two processes of a run; fails if a thread of their groups outlives the program.
 
     Args:
         stop: whether SIGTERM comes after the first epoch.
     """
     torch.set_num_threads(1)
-    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
-    os.environ.update({name: str(value) for name, value in where.items()}, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in environment.items()}, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
     if stop:
         baseline.show_epoch = lambda *_: signal.raise_signal(signal.SIGTERM)
-    assert run_baseline(*words) == (143 if stop else 0)
+    assert run_baseline(*arguments) == (143 if stop else 0)
     names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert "python" in "".join(names), names
     assert "gloo" not in "".join(names), names
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in another way")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system has no /proc")
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [False, True])
 def test_no_thread_outlives_a_run(data, tmp_path, stop):
-    """One that is still at work when the interpreter shuts down aborts the process, after a run that went well."""
+    """A thread that still works when the interpreter shuts down aborts the process after a successful run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = small_run(tmp_path / "run", data, "--epochs", 1 + stop, "--batch_size", 2)
-    torch.multiprocessing.spawn(train_to_the_end, (port, words, stop), nprocs=2)
+    arguments = small_run(tmp_path / "run", data, "--epochs", 1 + stop, "--batch_size", 2)
+    torch.multiprocessing.spawn(train_to_the_end, (port, arguments, stop), nprocs=2)
     assert (tmp_path / "run" / "results_val").is_dir() != stop
 
 
 # ---------------------------------------------------------------------------------------------- the same weights
 
 
-def work(rank, path, accumulate, name, loss="ce"):
-    """One of two processes: its share of every batch, as `TrainBatches` deals them out."""
+def train_on_share(rank, path, accumulate, name, loss="ce"):
+    """One of two processes, on its share of every batch, as `TrainBatches` divides them."""
     torch.set_num_threads(1)
-    meeting = f"file://{path}.meeting"
-    dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=90), rank=rank, world_size=2)
+    rendezvous = f"file://{path}.rendezvous"
+    dist.init_process_group("gloo", rendezvous, timeout=timedelta(seconds=90), rank=rank, world_size=2)
     distributed._control = dist.new_group(backend="gloo")
-    model = without_dropout(build_model(name, CLASSES, "group", 0)).double()
-    spread = distributed.wrap_ddp(model, torch.device("cpu"))
-    training = training_of(spread, accumulate, loss, optimized=model)
+    model = without_dropout(build_model(Architecture(name, CLASSES, "group"), 0)).double()
+    wrapped = distributed.wrap_ddp(model, torch.device("cpu"))
+    training = training_of(wrapped, accumulate, loss, optimized=model)
     shares = [tuple(tensor[rank::2] for tensor in batch(seed, dtype=torch.float64)) for seed in (1, 2, 3)]
     metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
     engine.train_epoch(training, shares, metrics, 0, lambda *_: None)
-    metrics.add_up()
+    metrics.all_reduce()
     agreed = distributed.all_reduce_max(10 * rank)
     if rank == 0:
         counts = {"confusion": metrics.confusion, "loss": metrics.loss, "agreed": agreed}
         torch.save({"weights": model.state_dict(), **counts}, path)
-    distributed.wait()
-    distributed.stop()
+    distributed.barrier()
+    distributed.destroy_process_groups()
 
 
 @pytest.mark.parametrize(
     ("accumulate", "loss"), [pytest.param(1, "ce", marks=pytest.mark.slow), (2, "2*ce+0.5*dice+lovasz+ohem")]
 )
-def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate, loss):
+def test_two_processes_reach_the_weights_of_one(tmp_path, accumulate, loss):
     """In float64 to 1e-10 after three steps; the shares have different numbers of valid pixels."""
-    torch.multiprocessing.spawn(work, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)
+    torch.multiprocessing.spawn(train_on_share, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)
     two = torch.load(tmp_path / "two.pt")
-    model = build_model("UNet", CLASSES, "group", 0).double()
+    model = build_model(Architecture("UNet", CLASSES, "group"), 0).double()
     start = {key: value.clone() for key, value in model.state_dict().items()}
     training = training_of(model, loss=loss)
     metrics = EpochMetrics(CLASSES, "cpu", len(training.criterion.names))
@@ -141,10 +141,10 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path, accumulate, loss):
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def launch(run, data, *words, processes=2, restarts=0):
+def launch(run, data, *arguments, processes=2, restarts=0):
     """torchrun of baseline.py."""
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
-    line += ["--max_restarts", restarts, "baseline.py", *small_run(run, data, *words)]
+    line += ["--max_restarts", restarts, "baseline.py", *small_run(run, data, *arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "GLOO_SOCKET_IFNAME": "lo"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(list(map(str, line)), cwd=ROOT, env=environment, **pipes)
@@ -155,17 +155,18 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_torchrun_trains_validates_and_predicts_as_one_process_does(data, tmp_path):
     """Group norm, no mixing, and no dropout in a UNet: the same batches, so the same log up to rounding."""
-    words = ("--epochs", 2, "--norm", "group", "--lr_init", 0.001)
-    process = launch(tmp_path / "two", data, *words)
+    arguments = ("--epochs", 2, "--norm", "group", "--lr_init", 0.001)
+    process = launch(tmp_path / "two", data, *arguments)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     seed = json.loads((tmp_path / "two" / "options.json").read_text())["options"]["seed"]
-    words += ("--seed", seed)  # nobody typed one: the processes agreed on it
+    arguments += ("--seed", seed)  # none was typed: the processes agreed on one
     assert "2 processes" in output
-    assert output.count("epoch 0: train loss") == 1, "one process speaks"
-    assert train(tmp_path / "one", data, *words) == 0
+    assert output.count("epoch 0: train loss") == 1, "only one process prints"
+    assert train(tmp_path / "one", data, *arguments) == 0
     for two, one in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
         assert float(two["train loss"]) == pytest.approx(float(one["train loss"]), rel=1e-3)
         assert float(two["val loss"]) == pytest.approx(float(one["val loss"]), rel=1e-3)
@@ -174,21 +175,22 @@ def test_torchrun_trains_validates_and_predicts_as_one_process_does(data, tmp_pa
 
 @pytest.mark.slow
 def test_validation_counts_every_pixel_once_for_any_number_of_processes(data, tmp_path):
-    """The same weights (nothing moves), validated by one, two and three processes: the same mIoU to the last digit."""
+    """The same weights, since the learning rate is nearly 0, validated by one, two and three processes: exactly the same mIoU."""
     logs = []
     for processes in (2, 3):
         run = tmp_path / str(processes)
-        words = ("--epochs", 1, "--seed", 3, "--lr_init", 1e-30, "--norm", "group", "--batch_size", 6)
-        process = launch(run, data, *words, processes=processes)
+        arguments = ("--epochs", 1, "--seed", 3, "--lr_init", 1e-30, "--norm", "group", "--batch_size", 6)
+        process = launch(run, data, *arguments, processes=processes)
         assert process.wait(300) == 0, process.stdout.read()
         logs.append(rows(run)[0])
-    assert train(tmp_path / "1", data, *words) == 0
+    assert train(tmp_path / "1", data, *arguments) == 0
     logs.append(rows(tmp_path / "1")[0])
     assert len({log["miou"] for log in logs}) == 1
     assert len({log["val acc"] for log in logs}) == 1
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
+@pytest.mark.slow
+def test_a_batch_that_cannot_be_divided_is_refused(data, tmp_path):
     process = launch(tmp_path / "run", data, "--batch_size", 3, "--epochs", 1)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0
@@ -197,7 +199,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_damaged_image_ends_every_process_with_its_name(tmp_path):
-    """The survey reads headers and ends only: what is damaged in the middle is met in training, by one process."""
+    """The check before training reads headers and ends only; damage in the middle is found in training, by one process."""
     root = make_camvid(tmp_path / "data", (("train", 8), ("val", 2)))
     path = root / "train" / "0001TP_train005.png"
     content = bytearray(path.read_bytes())
@@ -212,10 +214,10 @@ def test_a_damaged_image_ends_every_process_with_its_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_to_torchrun_saves_and_the_run_goes_on(data, tmp_path):
+def test_sigterm_to_torchrun_saves_a_checkpoint(data, tmp_path):
     run = tmp_path / "run"
-    words = ("--epochs", 40, "--seed", 3, "--resume", "--save_minutes", 1e-9)
-    process = launch(run, data, *words)
+    arguments = ("--epochs", 40, "--seed", 3, "--resume", "--save_minutes", 1e-9)
+    process = launch(run, data, *arguments)
     while process.poll() is None and not (run / "checkpoint.pth.tar").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
@@ -227,13 +229,13 @@ def test_sigterm_to_torchrun_saves_and_the_run_goes_on(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_brought_back_and_the_job_ends_in_the_same_weights(data, tmp_path):
-    words = ("--epochs", 8, "--batch_size", 4, "--seed", 3, "--cutmix", "--resume", "--save_minutes", 1e-9)
-    untouched = launch(tmp_path / "untouched", data, *words)
+def test_a_job_with_a_killed_process_restarts_and_reaches_the_same_weights(data, tmp_path):
+    arguments = ("--epochs", 8, "--batch_size", 4, "--seed", 3, "--cutmix", "--resume", "--save_minutes", 1e-9)
+    untouched = launch(tmp_path / "untouched", data, *arguments)
     output = untouched.communicate(timeout=300)[0]
     assert untouched.returncode == 0, output
     run = tmp_path / "run"
-    process = launch(run, data, *words, restarts=1)
+    process = launch(run, data, *arguments, restarts=1)
     while process.poll() is None and not (run / "checkpoint_previous.pth.tar").exists():
         time.sleep(0.02)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()

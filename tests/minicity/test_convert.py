@@ -31,7 +31,7 @@ def full_download(tmp_path_factory):
             for kind, folder in (("leftImg8bit", "leftImg8bit"), *((suffix, "gtFine") for suffix in SUFFIXES)):
                 path = root / folder / part / city / f"{name}_{kind}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # bytes after the end of a PNG tell the files apart
+                # Bytes after the end of a PNG make each file distinct.
                 path.write_bytes(data[kind] + f"{part} {number} {kind}".encode())
     for path in template.values():
         path.unlink()
@@ -49,8 +49,8 @@ def download(full_download, tmp_path):
     return root
 
 
-def arrange(source, output, *words):
-    return exit_status("python -m minicity.prepare", convert.main, [str(source), "--output", str(output), *words])
+def run_convert(source, output, *arguments):
+    return exit_status("python -m minicity.convert", convert.main, [str(source), "--output", str(output), *arguments])
 
 
 def test_split_is_the_published_one():
@@ -65,9 +65,9 @@ def test_split_is_the_published_one():
     assert split["test"]["frankfurt_000000_001751"] == "9678409848892349952"
 
 
-def test_arranges_by_hard_links(full_download, tmp_path, capsys):
+def test_files_become_hard_links(full_download, tmp_path, capsys):
     output = tmp_path / "minicity"
-    assert arrange(full_download, output) == 0
+    assert run_convert(full_download, output) == 0
     assert "hard links" in capsys.readouterr().out
     dataset = open_dataset("minicity", output)
     assert {name: len(samples) for name, samples in dataset.splits.items()} == {"train": 200, "val": 100, "test": 200}
@@ -83,14 +83,14 @@ def test_arranges_by_hard_links(full_download, tmp_path, capsys):
     assert sorted(path.name for path in output.iterdir()) == ["gtFine", "leftImg8bit"]
 
 
-def test_copies_on_demand_and_where_links_are_impossible(full_download, tmp_path, monkeypatch):
-    assert arrange(full_download, tmp_path / "asked", "--copy") == 0
+def test_copies_on_request_and_where_links_are_impossible(full_download, tmp_path, monkeypatch):
+    assert run_convert(full_download, tmp_path / "asked", "--copy") == 0
 
     def refuse(*arguments, **options):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert arrange(full_download, tmp_path / "forced") == 0
+    assert run_convert(full_download, tmp_path / "forced") == 0
     name = convert.read_split()["train"][0]
     official = full_download / f"leftImg8bit/train/{name.split('_')[0]}/{name}_leftImg8bit.png"
     for folder in ("asked", "forced"):
@@ -118,7 +118,7 @@ def test_missing_files_are_named_and_counted(download, tmp_path, capsys):
     image = next(iter(split["test"]))
     for path in (*instances, f"leftImg8bit/val/frankfurt/{image}_leftImg8bit.png"):
         (download / path).unlink()
-    assert arrange(download, tmp_path / "out") == 2
+    assert run_convert(download, tmp_path / "out") == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(download / instances[0]) in message
     assert "3 of 1100 files" in message
@@ -137,7 +137,7 @@ def test_wrong_size_is_named(download, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_cut_off_file_is_named(download, tmp_path):
+def test_truncated_file_is_named(download, tmp_path):
     name = convert.read_split()["train"][0]
     path = download / f"leftImg8bit/train/{name.split('_')[0]}/{name}_leftImg8bit.png"
     data = path.read_bytes()
@@ -152,7 +152,7 @@ def test_cut_off_file_is_named(download, tmp_path):
 def test_refuses_to_overwrite(full_download, tmp_path, capsys, taken):
     (tmp_path / taken).mkdir()
     (tmp_path / taken / "mine.txt").write_text("precious")
-    assert arrange(full_download, tmp_path) == 2
+    assert run_convert(full_download, tmp_path) == 2
     assert "--output" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == [taken, "mine.txt"]
 

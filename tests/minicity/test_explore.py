@@ -1,4 +1,4 @@
-"""The tables and pictures of a data set."""
+"""The tables and figures of minicity.explore."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 
 from helpers.errors import InputError, exit_status
 from helpers.images import read_size, write_png
-from minicity import explore, synthesize
+from minicity import explore, explore_plots, synthesize
 
 MADE = ["class_distribution.png", "classes.csv", "samples.png"]
 
@@ -39,8 +39,8 @@ def small_camvid(root):
             write_png(root / folder / "0001.png", pixels)
 
 
-def run(*words):
-    return exit_status("python -m minicity.explore", explore.main, [str(word) for word in words])
+def run(*arguments):
+    return exit_status("python -m minicity.explore", explore.main, [str(argument) for argument in arguments])
 
 
 def test_counts_by_hand(tmp_path, capsys):
@@ -64,8 +64,8 @@ def test_counts_by_hand(tmp_path, capsys):
 
 def test_drawn_data_set(tmp_path, capsys):
     data = tmp_path / "data"
-    words = ("--size", "48", "96", "--num_train", "8", "--num_val", "2", "--num_test", "1", "--num_workers", "1")
-    synthesize.main(["--output", str(data), *words])
+    options = ("--size", "48", "96", "--num_train", "8", "--num_val", "2", "--num_test", "1", "--num_workers", "1")
+    synthesize.main(["--output", str(data), *options])
     (data / "explore").mkdir()
     (data / "explore/mine.txt").write_text("mine")
     (data / "explore/classes.csv").write_text("of an earlier run")
@@ -92,11 +92,11 @@ def test_camvid_into_a_named_folder(tmp_path, capsys):
 
 
 def test_samples_are_spread_evenly():
-    assert explore._evenly(list(range(60))) == [0, 10, 20, 30, 40, 50]
-    assert explore._evenly(list("abc")) == ["a", "b", "c"]
+    assert explore_plots._evenly_spaced(list(range(60))) == [0, 10, 20, 30, 40, 50]
+    assert explore_plots._evenly_spaced(list("abc")) == ["a", "b", "c"]
 
 
-def test_unknown_data_set_lists_the_known():
+def test_unknown_data_set_lists_the_formats():
     with pytest.raises(InputError, match=r"minicity.*camvid"):
         explore.main(["--dataset", "kitti"])
 

@@ -1,4 +1,4 @@
-"""The drawn data set: what it holds, that it is the same every time, and that it never overwrites."""
+"""The drawn data set: its contents, reproducibility, and that it never overwrites one."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,17 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CITYSCAPES
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
-from minicity import synthesize
+from minicity import scenes, synthesize
+from minicity.drawing.scene import draw_scene
 from minicity.layout import new_data_set
-from minicity.scene import draw_scene
 
 SMALL = ("--size", "48", "96", "--num_workers", "1")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """150 drawn training scenes: (image, labels, instances)."""
+    return [draw_scene(0, "train", index, (64, 128)) for index in range(150)]
 
 
 def contents(folder):
@@ -20,8 +26,8 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def draw(folder, *words):
-    assert exit_status("synthesize", synthesize.main, ["--output", str(folder), *words]) == 0
+def draw(folder, *arguments):
+    assert exit_status("synthesize", synthesize.main, ["--output", str(folder), *arguments]) == 0
     return contents(folder)
 
 
@@ -45,11 +51,10 @@ def test_sizes_types_and_ranges(size):
         assert labels.max() < len(CITYSCAPES.rows)
 
 
-def test_instances_agree_with_labels():
+def test_instances_agree_with_labels(drawn):
     with_instances = [row.id for row in CITYSCAPES.rows if row.has_instances]
     groups = 0
-    for index in range(40):
-        _, labels, instances = draw_scene(0, "train", index, (64, 128))
+    for _, labels, instances in drawn[:40]:
         single = instances >= 1000
         np.testing.assert_array_equal(instances[single] // 1000, labels[single])
         np.testing.assert_array_equal(instances[~single], labels[~single])
@@ -58,8 +63,8 @@ def test_instances_agree_with_labels():
     assert groups > 0  # crowds and racks of bicycles hold the bare label id
 
 
-def test_all_classes_and_void_occur_in_the_order_of_real_streets():
-    pixels = sum(np.bincount(draw_scene(0, "train", i, (64, 128))[1].ravel(), minlength=34) for i in range(150))
+def test_all_classes_and_void_occur_in_the_order_of_frequency_in_real_streets(drawn):
+    pixels = sum(np.bincount(labels.ravel(), minlength=34) for _, labels, _ in drawn)
     share = {row.name: pixels[row.id] / pixels.sum() for row in CITYSCAPES.rows}
     assert all(share[name] > 0 for name in CITYSCAPES.names)
     assert share["road"] > share["building"] > share["car"] > share["person"] > share["rider"]
@@ -68,20 +73,19 @@ def test_all_classes_and_void_occur_in_the_order_of_real_streets():
     assert all(share[name] > 0 for name in ("unlabeled", "ego vehicle", "out of roi", "static"))
 
 
-def test_a_class_is_not_one_color():
+def test_a_class_is_not_one_color(drawn):
     means = {"car": [], "building": []}
-    for index in range(20):
-        image, labels, _ = draw_scene(0, "train", index, (64, 128))
+    for image, labels, _ in drawn[:20]:
         for name, found in means.items():
-            owned = labels == next(row.id for row in CITYSCAPES.rows if row.name == name)
-            if owned.sum() > 50:
-                found.append(image[owned].mean(0))
+            mask = labels == next(row.id for row in CITYSCAPES.rows if row.name == name)
+            if mask.sum() > 50:
+                found.append(image[mask].mean(0))
     centers = {name: np.mean(found, 0) for name, found in means.items()}
     spread = {name: np.std(found, 0).mean() for name, found in means.items()}
     assert np.abs(centers["car"] - centers["building"]).mean() < 2 * min(spread.values())
 
 
-def test_files_are_what_was_drawn(tmp_path):
+def test_files_equal_the_drawn_scene(tmp_path):
     draw(tmp_path / "data", *SMALL, "--num_train", "2", "--num_val", "1", "--num_test", "1", "--seed", "9")
     image, labels, instances = draw_scene(9, "train", 1, (48, 96))
     name = "train/synth_000001_000019"
@@ -95,14 +99,14 @@ def test_files_are_what_was_drawn(tmp_path):
 
 def test_neither_counts_nor_processes_change_an_image(tmp_path):
     few = draw(tmp_path / "few", *SMALL, "--num_train", "3", "--num_val", "2", "--num_test", "1")
-    words = ("--size", "48", "96", "--num_train", "5", "--num_val", "3", "--num_test", "1", "--num_workers", "2")
-    many = draw(tmp_path / "many", *words)
+    options = ("--size", "48", "96", "--num_train", "5", "--num_val", "3", "--num_test", "1", "--num_workers", "2")
+    many = draw(tmp_path / "many", *options)
     assert len(few) == 3 * 5 + 1
     assert len(many) == 3 * 8 + 1
     assert all(many[name] == data for name, data in few.items())
 
 
-def test_data_set_opens_and_passes_the_survey(tmp_path):
+def test_data_set_opens_and_passes_all_checks(tmp_path):
     draw(tmp_path / "data", *SMALL, "--num_train", "4", "--num_val", "2", "--num_test", "1")
     dataset = open_dataset("minicity", tmp_path / "data")
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 4, "val": 2, "test": 1}
@@ -147,7 +151,7 @@ def test_other_files_in_the_output_folder_stay(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gtFine", "leftImg8bit", "notes.txt"]
 
 
-def test_stopped_run_leaves_no_half_data_set(tmp_path, monkeypatch):
+def test_interrupted_run_leaves_no_partial_data_set(tmp_path, monkeypatch):
     calls = []
 
     def stop_at_the_third(*arguments):
@@ -156,7 +160,7 @@ def test_stopped_run_leaves_no_half_data_set(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw_scene(*arguments)
 
-    monkeypatch.setattr(synthesize, "draw_scene", stop_at_the_third)
+    monkeypatch.setattr(scenes, "draw_scene", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         synthesize.main(["--output", str(tmp_path / "data"), *SMALL])
     assert not (tmp_path / "data").exists()
@@ -169,7 +173,7 @@ def test_full_disk_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("--size", "16", "64"),
         ("--size", "64", "64", "64"),
@@ -181,9 +185,9 @@ def test_full_disk_is_one_line(tmp_path):
     ],
     ids=" ".join,
 )
-def test_impossible_options_are_named(tmp_path, words):
-    with pytest.raises(InputError, match=words[0]):
-        synthesize.main(["--output", str(tmp_path / "data"), *words])
+def test_options_out_of_range_are_named(tmp_path, arguments):
+    with pytest.raises(InputError, match=arguments[0]):
+        synthesize.main(["--output", str(tmp_path / "data"), *arguments])
     assert not (tmp_path / "data").exists()
 
 

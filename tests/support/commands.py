@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import baseline
 import evaluate
 from helpers.errors import exit_status
+from learning.run.command_line import parse
 
 SMALL = ["--model", "UNet", "--train_size", "64", "--crop_size", "64", "--test_size", "64", "--batch_size", "2"]
 SMALL += ["--num_workers", "0", "--device", "cpu"]
@@ -49,3 +51,9 @@ def copied_run(run, folder, **changed):
 def snapshot(folder):
     """dict: relative path of every file below a folder -> its bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def parse_values(words, stored=None):
+    """(namespace of all options, names of those that were typed): what a command line means."""
+    found, typed = parse(words, stored)
+    return SimpleNamespace(**found.values()), typed

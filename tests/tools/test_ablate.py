@@ -1,4 +1,4 @@
-"""Runs of variants, and what their differences say. The programs are stand-ins here, but in one slow test."""
+"""tools.ablate: runs of variants and their differences. The programs are stubs, except in one slow test."""
 
 import json
 import math
@@ -9,20 +9,22 @@ import pytest
 from PIL import Image
 
 from helpers.errors import exit_status
-from tools import ablate
+from tools.ablate import __main__ as ablate
+from tools.ablate import experiment
+from tools.ablate.results import paired_difference
 
 BASELINE = """
 import json, pathlib, sys
-words = sys.argv[1:]
-value = lambda name: words[words.index(name) + 1]
+argv = sys.argv[1:]
+value = lambda name: argv[argv.index(name) + 1]
 run = pathlib.Path(value("--save_path"))
 run.mkdir(parents=True, exist_ok=True)
-(run / "words.json").write_text(json.dumps(words))
-miou = 0.5 + 0.01 * int(value("--seed")) + (0.1 + 0.02 * int(value("--seed")) if "--cutmix" in words else 0)
-if "--copyblob" in words:
+(run / "argv.json").write_text(json.dumps(argv))
+miou = 0.5 + 0.01 * int(value("--seed")) + (0.1 + 0.02 * int(value("--seed")) if "--cutmix" in argv else 0)
+if "--copyblob" in argv:
     sys.exit(1)
 (run / "log_epoch.csv").write_text(f"epoch,miou\\n0,0.1\\n1,{miou / 2}\\n")
-(run / "log_time.csv").write_text(f"epoch,seconds\\n0,2\\n1,{4 if '--cutmix' in words else 2}\\n")
+(run / "log_time.csv").write_text(f"epoch,seconds\\n0,2\\n1,{4 if '--cutmix' in argv else 2}\\n")
 (run / "miou").write_text(str(miou))
 print("started", file=open(run / "starts", "a"))
 """
@@ -34,25 +36,25 @@ run = pathlib.Path(sys.argv[2]).parent
 
 
 @pytest.fixture
-def stand_ins(tmp_path, monkeypatch):
-    """Programs that take no time: a run scores 0.5 and a point a seed, --cutmix adds 10 points and 2 a seed."""
+def stub_programs(tmp_path, monkeypatch):
+    """Fast programs: a run scores 0.5 plus a point for each seed, --cutmix adds 10 points plus 2 for each seed."""
     (tmp_path / "baseline.py").write_text(BASELINE)
     (tmp_path / "evaluate.py").write_text(EVALUATE)
-    monkeypatch.setattr(ablate, "ROOT", tmp_path)
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
     monkeypatch.setattr(ablate, "check_data", lambda *_: None)
     return tmp_path
 
 
-def run(*words):
-    return exit_status("tools.ablate", ablate.main, list(map(str, words)))
+def run(*argv):
+    return exit_status("tools.ablate", ablate.main, list(map(str, argv)))
 
 
-def test_the_table_holds_means_spreads_and_paired_differences(stand_ins, capsys):
-    folder = stand_ins / "ablation"
-    recipe = stand_ins / "recipe.txt"
+def test_the_table_contains_means_spreads_and_paired_differences(stub_programs, capsys):
+    folder = stub_programs / "ablation"
+    recipe = stub_programs / "recipe.txt"
     recipe.write_text("--loss focal\n")
-    words = ("--base", f"@{recipe}", "--epochs", 2, "--save_path", folder, "--seeds", 2)
-    assert run(*words, "--vary", "--cutmix", "--lr_init 0.1") == 0
+    argv = ("--base", f"@{recipe}", "--epochs", 2, "--save_path", folder, "--seeds", 2)
+    assert run(*argv, "--vary", "--cutmix", "--lr_init 0.1") == 0
     table = (folder / "ablation.md").read_text()
     assert f"Base: `@{recipe} --epochs 2`" in table
     assert "| base | 2 | 50.50 | 0.71 |  | 1.00 |  |" in table
@@ -63,38 +65,38 @@ def test_the_table_holds_means_spreads_and_paired_differences(stand_ins, capsys)
     numbers = json.loads((folder / "ablation.json").read_text())["variants"]["cutmix"]
     assert numbers["runs"]["1"] == pytest.approx({"miou": 0.63, "last_miou": 0.315, "seconds": 6.0, "epochs": 2})
     assert Image.open(folder / "ablation.png").size[0] > 500
-    typed = json.loads((folder / "cutmix" / "seed_1" / "words.json").read_text())
+    typed = json.loads((folder / "cutmix" / "seed_1" / "argv.json").read_text())
     assert typed[:5] == [f"@{recipe}", "--epochs", "2", "--cutmix", "--seed"]
     assert "[6/6] lr_init_0.1, seed 1: mIoU 0.5100" in capsys.readouterr().out
 
 
-def test_run_again_it_adds_variants_and_seeds_and_repeats_nothing(stand_ins, capsys):
-    folder = stand_ins / "ablation"
-    words = ("--base", "--epochs", 2, "--save_path", folder)
-    assert run(*words, "--seeds", 1, "--vary", "--cutmix") == 0
+def test_a_second_call_adds_variants_and_seeds_and_repeats_no_run(stub_programs, capsys):
+    folder = stub_programs / "ablation"
+    argv = ("--base", "--epochs", 2, "--save_path", folder)
+    assert run(*argv, "--seeds", 1, "--vary", "--cutmix") == 0
     assert "+10.00 |" in (folder / "ablation.md").read_text(), "one seed has no interval"
-    assert run(*words, "--seeds", 2, "--vary", "--hflip False", "--jobs", 2) == 0
+    assert run(*argv, "--seeds", 2, "--vary", "--hflip False", "--jobs", 2) == 0
     assert "[6/6]" in capsys.readouterr().out
     assert "| cutmix | 2 |" in (folder / "ablation.md").read_text()
     assert (folder / "base" / "seed_0" / "starts").read_text() == "started\n"
 
 
-def test_stopped_in_its_first_run_it_goes_on(stand_ins, monkeypatch):
-    folder = stand_ins / "ablation"
+def test_it_continues_after_a_stop_in_the_first_run(stub_programs, monkeypatch):
+    folder = stub_programs / "ablation"
 
     def stopped(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ablate, "run", stopped)
+        patch.setattr(experiment, "run", stopped)
         assert run("--base", "--epochs", 2, "--vary", "--cutmix", "--seeds", 1, "--save_path", folder) == 130
     assert "| cutmix | 0 | not run yet |" in (folder / "ablation.md").read_text()
     assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 0
     assert "| cutmix | 1 |" in (folder / "ablation.md").read_text()
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
-    folder = stand_ins / "ablation"
+def test_a_failed_run_is_reported_and_the_others_continue(stub_programs, capsys):
+    folder = stub_programs / "ablation"
     assert run("--base", "--epochs", 2, "--vary", "--copyblob", "--cutmix", "--seeds", 1, "--save_path", folder) == 1
     assert f"copyblob, seed 0: failed: see {folder / 'copyblob' / 'seed_0.log'}" in capsys.readouterr().out
     table = (folder / "ablation.md").read_text()
@@ -103,7 +105,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("argv", "message"),
     [
         (["--base", "--los", "ce"], "variant base: unrecognized arguments: --los ce"),
         (["--base", "--epochs", "2", "--vary", "--epochs x"], "variant epochs_x: argument --epochs"),
@@ -119,21 +121,21 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(stand_ins, capsys):
         (["--vary", "--cutmix"], "--base"),
     ],
 )
-def test_bad_words_are_answered_before_anything_runs(stand_ins, capsys, words, message):
-    assert run(*words, "--save_path", stand_ins / "ablation") == 2
+def test_usage_errors_are_reported_before_anything_runs(stub_programs, capsys, argv, message):
+    assert run(*argv, "--save_path", stub_programs / "ablation") == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-    assert not (stand_ins / "ablation").exists()
+    assert not (stub_programs / "ablation").exists()
 
 
-def test_other_folders_are_left_alone(stand_ins, capsys):
-    other = stand_ins / "other"
+def test_other_folders_are_refused(stub_programs, capsys):
+    other = stub_programs / "other"
     other.mkdir()
     (other / "mine.txt").write_text("mine")
     assert run("--base", "--epochs", 2, "--save_path", other) == 2
-    assert "is no folder of tools.ablate" in capsys.readouterr().err
-    folder = stand_ins / "ablation"
+    assert "was not made by tools.ablate" in capsys.readouterr().err
+    folder = stub_programs / "ablation"
     assert run("--base", "--epochs", 2, "--seeds", 1, "--save_path", folder) == 0
     assert run("--base", "--epochs", 3, "--seeds", 1, "--save_path", folder) == 2
     assert "another base (--epochs 2)" in capsys.readouterr().err
@@ -142,9 +144,9 @@ def test_other_folders_are_left_alone(stand_ins, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
-def test_a_recipe_that_was_changed_is_another_base(stand_ins, capsys):
-    """Its text is the same, and its finished runs are of what it said before."""
-    recipe, folder = stand_ins / "recipe.txt", stand_ins / "ablation"
+def test_a_changed_recipe_is_another_base(stub_programs, capsys):
+    """The command line is the same, but the finished runs used the earlier content of the recipe."""
+    recipe, folder = stub_programs / "recipe.txt", stub_programs / "ablation"
     recipe.write_text("--epochs 2")
     assert run("--base", f"@{recipe}", "--seeds", 1, "--save_path", folder) == 0
     recipe.write_text("--epochs 2 --lr_init 0.5")
@@ -153,10 +155,10 @@ def test_a_recipe_that_was_changed_is_another_base(stand_ins, capsys):
     assert not (folder / "cutmix").exists()
 
 
-def test_data_are_checked_before_the_first_run(stand_ins, camvid, monkeypatch, capsys):
+def test_data_are_checked_before_the_first_run(stub_programs, camvid, monkeypatch, capsys):
     monkeypatch.undo()
-    monkeypatch.setattr(ablate, "ROOT", stand_ins)
-    words = (
+    monkeypatch.setattr(experiment, "ROOT", stub_programs)
+    argv = (
         "--base",
         "--dataset",
         "camvid",
@@ -165,28 +167,28 @@ def test_data_are_checked_before_the_first_run(stand_ins, camvid, monkeypatch, c
         "--epochs",
         2,
         "--save_path",
-        stand_ins / "ablation",
+        stub_programs / "ablation",
     )
-    assert run(*words, "--vary", "--copypaste Nothing") == 2
+    assert run(*argv, "--vary", "--copypaste Nothing") == 2
     assert "variant copypaste_Nothing: " in capsys.readouterr().err
-    assert not (stand_ins / "ablation").exists()
-    assert run(*words, "--seeds", 1) == 0
+    assert not (stub_programs / "ablation").exists()
+    assert run(*argv, "--seeds", 1) == 0
 
 
 def test_the_interval_needs_two_common_seeds():
-    assert ablate.difference({0: 0.1}, {1: 0.2}) == (pytest.approx(math.nan, nan_ok=True),) * 2
-    mean, half = ablate.difference({0: 0.1, 1: 0.5}, {0: 0.2})
+    assert paired_difference({0: 0.1}, {1: 0.2}) == (pytest.approx(math.nan, nan_ok=True),) * 2
+    mean, half = paired_difference({0: 0.1, 1: 0.5}, {0: 0.2})
     assert (mean, math.isnan(half)) == (pytest.approx(0.1), True)
-    mean, half = ablate.difference({0: 0.0, 1: 0.0, 2: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+    mean, half = paired_difference({0: 0.0, 1: 0.0, 2: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
     assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
 
 
 @pytest.mark.slow
 def test_real_runs(tmp_path, camvid):
-    words = ["--dataset", "camvid", "--dataset_path", camvid, "--model", "UNet", "--train_size", 64, "--crop_size", 64]
-    words += ["--test_size", 64, "--batch_size", 2, "--epochs", 1, "--num_workers", 0, "--device", "cpu"]
-    line = [sys.executable, "-m", "tools.ablate", "--base", *words, "--vary", "--norm group", "--seeds", 1]
-    line += ["--save_path", tmp_path / "ablation", "--jobs", 2]
-    result = subprocess.run(list(map(str, line)), cwd=ablate.ROOT, capture_output=True, text=True)
+    argv = ["--dataset", "camvid", "--dataset_path", camvid, "--model", "UNet", "--train_size", 64, "--crop_size", 64]
+    argv += ["--test_size", 64, "--batch_size", 2, "--epochs", 1, "--num_workers", 0, "--device", "cpu"]
+    command = [sys.executable, "-m", "tools.ablate", "--base", *argv, "--vary", "--norm group", "--seeds", 1]
+    command += ["--save_path", tmp_path / "ablation", "--jobs", 2]
+    result = subprocess.run(list(map(str, command)), cwd=experiment.ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "| norm_group | 1 |" in (tmp_path / "ablation" / "ablation.md").read_text()

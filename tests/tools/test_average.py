@@ -1,4 +1,4 @@
-"""Averaged weights and statistics taken anew, against plain references; the new run through the command line."""
+"""Averaged weights and reestimated statistics against plain references; the new run through the command line."""
 
 import json
 
@@ -8,15 +8,17 @@ from commands import copied_run, run_baseline, run_evaluate, snapshot, train
 from tiny import make_camvid
 from torch import nn
 
-import options
 from helpers.errors import exit_status
+from helpers.run_folder import RunFolder
 from learning import checkpoint
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.inference.predictor import Predictor, load_run
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
-from learning.run import build
+from learning.run.build import build_run
+from learning.run.command_line import parse
+from learning.run.setup import Setup
 from tools import average, average_weights
 
 
@@ -114,7 +116,7 @@ def test_evonorm_b0_has_a_running_variance_too():
 
 
 @torch.no_grad()
-def test_a_norm_without_statistics_keeps_what_it_has():
+def test_a_norm_keeps_its_statistics_where_a_batch_has_none():
     model = nn.Sequential(PooledBatchNorm(3))
     model[0].running_mean.fill_(5.0)
     average_weights.reestimate_statistics(model, [noise(1, 3, 1, 1)])
@@ -123,10 +125,10 @@ def test_a_norm_without_statistics_keeps_what_it_has():
 
 @pytest.mark.parametrize(("norm", "number"), [("batch", True), ("evo_b0", True), ("group", False), ("evo", False)])
 def test_which_norms_have_statistics(norm, number):
-    assert bool(average_weights.running_norms(build_model("UNet", 3, norm, seed=0))) == number
+    assert bool(average_weights.running_norms(build_model(Architecture("UNet", 3, norm), seed=0))) == number
 
 
-def test_instance_norms_have_none_although_they_have_a_momentum():
+def test_instance_norms_have_no_running_statistics_despite_a_momentum():
     assert average_weights.running_norms(nn.InstanceNorm2d(3, affine=True)) == []
 
 
@@ -143,6 +145,12 @@ def run(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "a"
     assert train(folder, data, "--epochs", 2, "--seed", 1, "--lr_init", 0.1) == 0
     return folder
+
+
+@pytest.fixture
+def tiny_average(monkeypatch):
+    """The averaged network is a tiny one, where only options are tested."""
+    monkeypatch.setattr(average_weights, "average", lambda *_: (nn.Linear(1, 1), 0))
 
 
 def files(run):
@@ -166,14 +174,14 @@ def test_the_average_is_a_run(tmp_path, run, data, capsys):
     assert load_run(output).labels.names[0] == "Sky"
     assert run_baseline("--save_path", output, "--predict", "--device", "cpu") == 0
     assert run_evaluate("--results", output / "results_val") == 0
-    # It is ours, so it may be made again.
+    # The program made it, so it may replace it.
     assert merge(run, "--output", output, "--batches", 0) == 0
     again = checkpoint.load(output / "best_weights.pth.tar")["model_state_dict"]
     best = checkpoint.load(run / "best_weights.pth.tar")["model_state_dict"]
     assert all(torch.equal(again[name], best[name]) for name in best)
 
 
-def test_of_an_averaged_run_the_weights_that_were_validated_count(tmp_path, run):
+def test_validated_weights_of_a_run_with_ema_are_averaged(tmp_path, run):
     """checkpoint.pth.tar of a run with --ema holds both, and every program takes the average."""
     other = copied_run(run, tmp_path / "ema", ema=0.9)
     state = checkpoint.load(run / "checkpoint.pth.tar")
@@ -190,7 +198,7 @@ def test_of_an_averaged_run_the_weights_that_were_validated_count(tmp_path, run)
     assert all(torch.equal(value, averaged[name]) for name, value in mean.items())
 
 
-def test_the_average_has_seen_what_any_of_its_runs_has(tmp_path, run, capsys):
+def test_the_average_counts_as_trained_on_the_images_of_every_run(tmp_path, run, tiny_average, capsys):
     seen = copied_run(run, tmp_path / "seen", train_on="trainval")
     held = copied_run(run, tmp_path / "held", holdout="tail")
 
@@ -211,18 +219,18 @@ def test_the_average_has_seen_what_any_of_its_runs_has(tmp_path, run, capsys):
     assert "one may have been trained on what another holds out" in capsys.readouterr().out
 
 
-def test_statistics_come_from_the_runs_own_training_batches(tmp_path, run, data):
+def test_statistics_come_from_training_batches_of_the_first_run(tmp_path, run, data):
     """Two epochs of two batches: statistics of the first norm, by hand."""
     output = tmp_path / "mean"
     assert merge(run, "--output", output, "--batches", 4, "--device", "cpu", "--num_workers", 0) == 0
-    args, _ = options.parse(
-        ["--device", "cpu", "--num_workers", "0"], checkpoint.load(run / "best_weights.pth.tar")["options"]
-    )
-    found = open_dataset("camvid", data)
-    parts = build.Parts(args, found, {split: dataset_statistics(found, split) for split in ("train", "val")})
+    stored = checkpoint.load(run / "best_weights.pth.tar")["options"]
+    found, _ = parse(["--device", "cpu", "--num_workers", "0"], stored)
+    dataset = open_dataset("camvid", data)
+    statistics = {split: dataset_statistics(dataset, split) for split in ("train", "val")}
+    built = build_run(Setup(found, frozenset(), dataset, statistics, RunFolder(tmp_path)))
     network = load_run(output).model
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    batches = [images for epoch in (0, 1) for images, _ in parts.train_batches.epoch(epoch)]
+    batches = [images for epoch in (0, 1) for images, _ in built.train_batches.epoch(epoch)]
     assert len(batches) == 4
     with torch.no_grad():
         expected = torch.stack([first(images).mean((0, 2, 3)) for images in batches]).mean(0)
@@ -254,7 +262,7 @@ def test_another_architecture_is_named(tmp_path, run, capsys):
     assert not (tmp_path / "mean").exists()
 
 
-def test_an_option_that_a_run_is_too_old_for_has_its_default(tmp_path, run, capsys):
+def test_options_missing_in_old_runs_have_their_defaults(tmp_path, run, tiny_average, capsys):
     old = copied_run(run, tmp_path / "old")
     about = json.loads((old / "options.json").read_text())
     del about["options"]["norm"]
@@ -265,7 +273,7 @@ def test_an_option_that_a_run_is_too_old_for_has_its_default(tmp_path, run, caps
     assert "its --norm is group, not batch" in capsys.readouterr().err
 
 
-def test_seeds_that_differ_are_said(tmp_path, run, capsys):
+def test_different_seeds_are_reported(tmp_path, run, tiny_average, capsys):
     copied_run(run, tmp_path / "b", seed=2, epochs=9, save_path="b")
     assert merge(run, tmp_path / "b", "--output", tmp_path / "mean", "--batches", 0) == 0
     out = capsys.readouterr().out
@@ -273,7 +281,7 @@ def test_seeds_that_differ_are_said(tmp_path, run, capsys):
     assert "differ in --epochs, --seed; the new run has the first's" in out
 
 
-def test_runs_are_never_written_over(tmp_path, run, capsys):
+def test_runs_are_never_overwritten(tmp_path, run, capsys):
     before = snapshot(run)
     for force in ((), ("--force",)):
         assert merge(run, "--output", run, *force) == 2

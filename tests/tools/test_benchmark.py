@@ -1,7 +1,8 @@
-"""The benchmark measures something, and what it counts is right; how fast anything is, is no matter of tests."""
+"""tools.benchmark: every part runs, and its counts are correct. Speed itself is not tested."""
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,10 +14,11 @@ from helpers.labels import VOID
 from learning.data.datasets import open_dataset
 from learning.models import MODELS
 from tools.benchmark import __main__ as benchmark
-from tools.benchmark import flops, kernels, training, tutorial, variants
-from tools.benchmark.evaluation import exactly, largest_difference
+from tools.benchmark import all_parts, flops, kernels, settings, torch_parts, tutorial, variants
+from tools.benchmark.evaluation import largest_difference, with_instances
 from tools.benchmark.loading import one_thread
-from tools.benchmark.measure import Deadline, Goal, interleave, table
+from tools.benchmark.measure import Deadline, Goal, format_table, interleave
+from tools.benchmark.track import TimedBatches, Track
 
 MAY_BE_0 = ("waiting_share", "data_gib")
 SMALL = [
@@ -26,7 +28,7 @@ SMALL = [
 
 
 class Convolutions(torch.nn.Module):
-    """A network of 3x3 convolutions with these numbers of channels."""
+    """A network of 3x3 convolutions with the given numbers of channels."""
 
     def __init__(self, *channels):
         super().__init__()
@@ -39,31 +41,31 @@ class Convolutions(torch.nn.Module):
 
 @pytest.fixture
 def _small_network(monkeypatch):
-    """Three convolutions in place of UNet, whose steps take seconds."""
+    """Three convolutions instead of UNet, whose steps take seconds."""
     monkeypatch.setitem(MODELS, "UNet", lambda num_classes, norm: Convolutions(3, 8, 8, num_classes))
 
 
 @pytest.fixture(scope="module")
 def work_path(tmp_path_factory):
-    """A folder that keeps what is drawn from test to test."""
+    """A folder for the drawn images, which all tests share."""
     return ["--work_path", str(tmp_path_factory.mktemp("work"))]
 
 
-def measured(capsys, *words):
+def measured(capsys, *argv):
     """The JSON record that the benchmark prints last, and the text before it."""
-    assert benchmark.main([*words]) == 0
+    assert benchmark.main([*argv]) == 0
     *text, last = capsys.readouterr().out.splitlines()
     return json.loads(last), "\n".join(text)
 
 
 def numbers(value):
-    """All numbers in a nested dict, but for shares, which may be below 0 where nothing is waited for."""
+    """All numbers in a nested dict, except for shares of waiting, which may be negative."""
     if isinstance(value, dict):
         return [number for key, part in value.items() if "waiting" not in key for number in numbers(part)]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
-def check_circumstances(record):
+def check_environment(record):
     assert record["hardware"]["cpu"]
     assert record["hardware"]["cores"] >= 1
     assert {"python", "torch", "torchvision", "pillow"} <= set(record["versions"])
@@ -81,33 +83,30 @@ def test_data(capsys, work_path):
     assert found["png_over_decode"] == pytest.approx(found["png_ms"] / found["decode_ms"])
     assert found["tutorial_over_cached"] == pytest.approx(found["tutorial_ms"] / found["cached_ms"])
     assert "color, normalize" in text
-    assert record["goals"] == []  # they are meant for the full size
-    check_circumstances(record)
+    assert record["goals"] == []  # they apply to the full size only
+    check_environment(record)
 
 
+@pytest.mark.usefixtures("_small_network")
 def test_train(capsys, work_path):
-    words = ["--variants", "ours", "cache_off", "--as_tutorial", "--peak_tflops", "0.5"]
-    record, text = measured(capsys, "train", *words, *SMALL, *work_path)
+    argv = ["--variants", "ours", "cache_off", "--as_tutorial", "--peak_tflops", "0.5"]
+    record, text = measured(capsys, "train", *argv, *SMALL, *work_path)
     found = record["figures"]
     assert list(found["variants"]) == ["ours", "tutorial", "cache_off"]
     for name, figures in found["variants"].items():
         assert "error" not in figures, (name, figures)
-        assert all(
-            math.isfinite(number) and number > 0
-            for key, number in figures.items()
-            if key not in ("waiting_share", "data_gib")
-        )
+        assert all(math.isfinite(number) and number > 0 for key, number in figures.items() if key not in MAY_BE_0)
         assert figures["images_per_second"] == pytest.approx(2000 / figures["step_ms"])
         assert figures["mfu"] == pytest.approx(figures["images_per_second"] * found["gflops_an_image"] / 500)
         assert ("epoch_over_bare" in figures) == (name != "tutorial")
         assert name in text
     assert found["ours_over_tutorial"] > 0
     assert [goal["what"] for goal in record["goals"]] == ["epoch over the bare steps"]
-    check_circumstances(record)
+    check_environment(record)
 
 
 @pytest.mark.usefixtures("_small_network")
-def test_a_variant_that_fails_is_one_line_and_the_rest_goes_on(capsys, work_path, monkeypatch):
+def test_a_failed_variant_is_one_line_and_the_others_continue(capsys, work_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no such luck\nat all")
 
@@ -123,7 +122,7 @@ def test_predict(capsys, work_path):
     record, _ = measured(capsys, "predict", *SMALL, *work_path)
     found = record["figures"]
     assert all(math.isfinite(number) and number > 0 for number in numbers(found))
-    # The same weights, and the same work: the two ways must agree.
+    # With the same weights both implementations must agree.
     assert found["single_same_pixels"] > 0.999
     assert found["mst_same_pixels"] > 0.999
 
@@ -139,35 +138,35 @@ def test_evaluate(capsys, work_path):
         assert found["official_over_ours"] == pytest.approx(found["official_ms"] / found["ours_ms"])
     else:
         assert "cityscapesScripts is not installed" in text
-    check_circumstances(record)
+    check_environment(record)
 
 
-def test_all_runs_each_part_by_itself_and_survives_one_that_fails(capsys, work_path, monkeypatch):
-    run_process = benchmark.run_process
+def test_all_runs_each_part_in_a_process_and_survives_a_failure(capsys, work_path, monkeypatch):
+    run_process = all_parts.run_process
 
-    def run(words, limit):
-        if words[0] == "data":
-            return {"error": "it was not its day"}
-        return run_process(words, limit)
+    def run(argv, limit):
+        if argv[0] == "data":
+            return {"error": "an error"}
+        return run_process(argv, limit)
 
-    monkeypatch.setattr(benchmark, "run_process", run)
+    monkeypatch.setattr(all_parts, "run_process", run)
     assert benchmark.main(["all", "--parts", "data", "evaluate", "--minutes", "1", *SMALL, *work_path]) == 1
     *text, last = capsys.readouterr().out.splitlines()
     record = json.loads(last)
-    assert "data failed: it was not its day" in text
+    assert "data failed: an error" in text
     assert record["parts"]["evaluate"]["figures"]["ours_ms"] > 0
     assert record["parts"]["evaluate"]["settings"]["as_tutorial"]
     assert sum(line.startswith("{") for line in text) == 0
-    check_circumstances(record)
+    check_environment(record)
 
 
-def test_a_process_that_leaves_no_record_tells_its_last_words():
-    assert "--size 1" in benchmark.run_process(["data", "--size", "1"], 60)["error"]
-    assert "ended after 0 s" in benchmark.run_process(["data"], 0.01)["error"]
+def test_a_process_without_a_record_reports_its_last_output():
+    assert "--size 1" in all_parts.run_process(["data", "--size", "1"], 60)["error"]
+    assert "ended after 0 s" in all_parts.run_process(["data"], 0.01)["error"]
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("argv", "expected"),
     [
         (["nothing"], "invalid choice: 'nothing'"),
         ([], "required: part"),
@@ -183,53 +182,43 @@ def test_a_process_that_leaves_no_record_tells_its_last_words():
         (["data", "--dataset_path", "nowhere"], "no minicity data set in nowhere"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(words, expected, capsys):
-    assert exit_status("benchmark", benchmark.main, words) == 2
+def test_usage_errors_are_one_line_and_status_2(argv, expected, capsys):
+    assert exit_status("benchmark", benchmark.main, argv) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("benchmark: error: ")
     assert expected in error
 
 
 def test_options_reach_the_parts_of_all_unchanged():
-    words = [
-        "--size",
-        "64",
-        "128",
-        "--crop_size",
-        "64",
-        "--variants",
-        "ours",
-        "compile",
-        "--dataset_path",
-        "some where",
-    ]
-    settings = benchmark.parse(["all", *words])
-    again = benchmark.parse(["data", *benchmark.words_of(settings)])
-    same = vars(settings) | {"part": "data", "as_tutorial": True}
-    assert vars(again) == same
+    argv = ["--size", "64", "128", "--crop_size", "64", "--variants", "ours", "compile", "--dataset_path", "some where"]
+    given = settings.parse(["all", *argv], "")
+    again = settings.parse(["data", *given.argv_of_part()], "")
+    assert again == replace(given, part="data", as_tutorial=True)
 
 
-def test_names_of_variants_are_the_keys_of_the_table():
-    assert set(benchmark.VARIANTS) == set(variants.VARIANTS)
+def test_names_in_the_options_are_the_keys_of_the_tables():
+    assert tuple(variants.SPECS) == settings.VARIANTS
+    assert {*torch_parts.PARTS, "evaluate"} == set(settings.PARTS)
 
 
 def test_a_real_data_set(capsys, minicity):
-    words = ["data", "--dataset_path", str(minicity), "--crop_size", "64", "--batch_size", "2", "--repeats", "1"]
-    record, _ = measured(capsys, *words)
+    argv = ["data", "--dataset_path", str(minicity), "--crop_size", "64", "--batch_size", "2", "--repeats", "1"]
+    record, _ = measured(capsys, *argv)
     assert record["figures"]["cached_ms"] > 0
 
 
 def test_flops_of_known_convolutions():
     pixels = 2 * 16 * 24
-    first, second = (2 * 9 * before * after * pixels for before, after in ((3, 8), (8, 5)))
-    # Images have no gradient: the first layer has two products, forward and for its weights, every other has three.
+    first = 2 * 9 * 3 * 8 * pixels
+    second = 2 * 9 * 8 * 5 * pixels
+    # Images have no gradient: the first layer has two products, forward and weight gradient, the others have three.
     assert flops.training_flops(Convolutions(3, 8), (2, 3, 16, 24)) == 2 * first
     assert flops.training_flops(Convolutions(3, 8, 5), (2, 3, 16, 24)) == 2 * first + 3 * second
 
 
 def test_flops_of_the_network_are_the_published_ones():
     # 414 GMAC forward for 576x1152, three times that with the backward pass; convolutions grow with the pixels.
-    found = flops.flops_an_image("DeepLabv3_resnet50", 19, (144, 288))
+    found = flops.flops_per_image("DeepLabv3_resnet50", 19, (144, 288))
     assert 16 * found == pytest.approx(2 * 3 * 414e9, rel=0.01)
 
 
@@ -270,15 +259,16 @@ def test_kernels_are_grouped():
     assert longest == [("sm90_xmma_fprop", 2.0), ("Memcpy HtoD (Pinned -> Device)", 0.25)]
 
 
-def test_waiting_takes_the_first_batches_and_counts_no_other_time():
-    waiting = training.Waiting(iter(range(10)), 3)
-    assert list(waiting) == [0, 1, 2]
-    assert 0 < waiting.seconds < 1
+def test_timed_batches_yield_the_first_batches_and_count_the_time_in_next():
+    batches = TimedBatches(iter(range(10)), 3)
+    assert list(batches) == [0, 1, 2]
+    assert 0 < batches.seconds < 1
 
 
-def test_a_round_is_shortened_to_the_time_there_is():
-    track = training.Track(8)
-    track.steps, track.step = 25, 2.0
+def test_a_round_is_shortened_to_the_time_left():
+    track = Track(8)
+    track.steps = 25
+    track.step_seconds = 2.0
     track.shorten(math.inf)
     assert track.steps == 25
     track.shorten(60.0)
@@ -287,7 +277,7 @@ def test_a_round_is_shortened_to_the_time_there_is():
     assert track.steps == 2
 
 
-def test_interleave_takes_turns_and_stops_after_the_deadline():
+def test_interleave_alternates_and_stops_after_the_deadline():
     calls = []
     works = {name: lambda name=name: calls.append(name) for name in "ab"}
     assert {name: len(taken) for name, taken in interleave(works, 3, Deadline()).items()} == {"a": 3, "b": 3}
@@ -302,14 +292,14 @@ def test_goals_and_tables():
     assert Goal.of(json.loads(json.dumps(goal.record()))) == goal
     assert Goal("ratio", 4.0, ">=", 4).met
     assert not Goal("share", 0.02, "<", 0.02).met
-    assert table(["a", "ms"], [["one", 1.23456], ["two", None]]) == "a      ms\n---------\none  1.23\ntwo     -"
+    assert format_table(["a", "ms"], [["one", 1.23456], ["two", None]]) == "a      ms\n---------\none  1.23\ntwo     -"
 
 
 def test_the_tutorials_samples(minicity):
     data = open_dataset("minicity", minicity)
     mean, std = data.spec.MEAN, data.spec.STD
     views = tutorial.Views(data.split("train"), data.decode, (48, 96), (64, 40), mean, std)
-    image, label = views[0]  # scaled to at most 96x192, so that the crop leaves some images
+    image, label = views[0]  # scaled to at most 96x192, so that some crops exceed the image
     assert (image.shape, image.dtype) == ((3, 64, 40), torch.float32)
     assert (label.shape, label.dtype) == ((64, 40), torch.int64)
     assert set(label.unique().tolist()) <= {*range(19), VOID}
@@ -326,29 +316,33 @@ def test_the_tutorials_training_and_prediction():
     assert math.isfinite(loss)
     assert 0 <= accuracy <= 1
     assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
-    found = tutorial.predict(model.eval(), batch[0][:1], (0.5, 1.0), True)
+    found = tutorial.predict_classes(model.eval(), batch[0][:1], (0.5, 1.0), True)
     assert (found.shape, found.dtype) == ((32, 48), np.int64)
 
 
-def test_the_tutorials_network_is_torchvisions():
+def test_the_tutorials_network_is_that_of_torchvision():
     with torch.device("meta"):
         model = tutorial.build_network("DeepLabv3_resnet50", 20, "meta")
     assert type(model).__module__.startswith("torchvision")
     assert model(torch.empty(2, 3, 64, 64, device="meta"))["out"].shape == (2, 20, 64, 64)
 
 
-def test_exactly_so_many_instances():
+def test_the_number_of_instances_is_exact():
     instances = np.zeros((20, 20), np.uint16)
-    instances[:10], instances[10:12], instances[12:, :3] = 26001, 24001, 26002
-    instances[0, 0] = 29001  # a caravan is not scored, and stays
+    instances[:10] = 26001
+    instances[10:12] = 24001
+    instances[12:, :3] = 26002
+    instances[0, 0] = 29001  # a caravan: not scored, not changed
     for count in (1, 2, 3, 9):
-        found = np.unique(exactly(instances, count))
+        found = np.unique(with_instances(instances, count))
         assert sum(value // 1000 in (24, 26) for value in found) == count
         assert 29001 in found
-    assert np.array_equal(np.where(exactly(instances, 1) == 24, 24001, 0), np.where(instances == 24001, 24001, 0))
+    assert np.array_equal(
+        np.where(with_instances(instances, 1) == 24, 24001, 0), np.where(instances == 24001, 24001, 0)
+    )
 
 
-def test_largest_difference_sees_what_is_missing():
+def test_largest_difference_includes_missing_scores():
     keys = ("classScores", "classInstScores", "categoryScores", "categoryInstScores")
     ours = {name: {"road": 0.5} for name in ("class_iou", "class_niou", "category_iou", "category_niou")}
     theirs = {key: {"road": 0.5} for key in keys} | {"confMatrix": [[1]]}
@@ -359,7 +353,7 @@ def test_largest_difference_sees_what_is_missing():
     assert largest_difference(ours, 2 * confusion, theirs) == math.inf
 
 
-def test_one_thread_is_given_back():
+def test_the_number_of_threads_is_restored():
     before = torch.get_num_threads()
     with one_thread():
         assert torch.get_num_threads() == 1

@@ -1,4 +1,4 @@
-"""Runs side by side through the command line: tables, verdicts, pictures, and runs that cannot be compared."""
+"""tools.compare through its command line: tables, verdicts, plots, and runs that cannot be compared."""
 
 import json
 import shutil
@@ -18,12 +18,12 @@ from tools import compare
 NAMES = ("0001TP_000", "0001TP_001", "0006R0_000", "0006R0_001")
 
 
-def run(*words):
-    return exit_status("python -m tools.compare", compare.main, list(map(str, words)))
+def run(*argv):
+    return exit_status("python -m tools.compare", compare.main, list(map(str, argv)))
 
 
 def make_run(folder, dataset, wrong_rows, **options):
-    """A run whose predictions are the truth but for `wrong_rows` rows, which are Sky; void is predicted as Sky, too."""
+    """A run whose predictions are the truth except for `wrong_rows` rows, which are Sky, as void is."""
     (folder / "results_val").mkdir(parents=True)
     for sample in dataset.split("val"):
         classes = read_label(sample.label).copy()
@@ -50,12 +50,12 @@ def made(tmp_path, monkeypatch):
 
 
 def table(printed, first):
-    """dict: first word -> the others, of the table that begins with `first`."""
+    """dict: first column -> the others, of the table that begins with `first`."""
     lines = printed[printed.index(first) :].split("\n\n")[0].splitlines()
     return {line.split()[0]: line.split()[1:] for line in lines}
 
 
-def test_options_that_differ_and_class_scores(made, capsys):
+def test_options_that_differ_and_class_iou(made, capsys):
     assert run("A", "B") == 0
     printed = capsys.readouterr().out
     assert table(printed, "option ") == {"option": ["A", "B"], "lr_init": ["0.01", "0.02"]}
@@ -69,7 +69,7 @@ def test_options_that_differ_and_class_scores(made, capsys):
         assert shown["mean"][index] == f"{100 * found['mean_class_iou']:.1f}"
 
 
-def test_a_run_that_was_trained_on_the_validation_images_is_named(made, capsys):
+def test_training_on_the_validation_images_is_noted(made, capsys):
     dataset = open_dataset("camvid", made / "data")
     make_run(made / "D", dataset, 3, train_on="trainval")
     assert run("A", "D") == 0
@@ -78,13 +78,13 @@ def test_a_run_that_was_trained_on_the_validation_images_is_named(made, capsys):
     assert "note: " not in capsys.readouterr().out
 
 
-def test_the_command_that_is_advised_can_be_pasted(made, capsys):
+def test_the_suggested_command_is_quoted(made, capsys):
     (made / "my run").mkdir()
     assert run("A", "my run") == 2
     assert "--save_path 'my run' --predict" in capsys.readouterr().err
 
 
-def test_what_says_nothing_about_the_network_is_not_compared(made, capsys):
+def test_per_command_options_are_not_compared(made, capsys):
     dataset = open_dataset("camvid", made / "data")
     per_command = {"device": "cpu", "num_workers": 3, "cache": "ram", "save_minutes": 7.0, "tile": [64, 64]}
     make_run(made / "D", dataset, 3, model="UNet", lr_init=0.01, crop_size=[64, 64], **per_command)
@@ -92,7 +92,7 @@ def test_what_says_nothing_about_the_network_is_not_compared(made, capsys):
     assert "options: no difference" in capsys.readouterr().out
 
 
-def test_the_verdict_is_that_of_the_paired_bootstrap(made, capsys):
+def test_the_verdict_comes_from_the_paired_bootstrap(made, capsys):
     assert run("A", "B", "--seed", 4, "--resamples", 300) == 0
     printed = capsys.readouterr().out
     counts = []
@@ -115,7 +115,7 @@ def test_the_verdict_is_that_of_the_paired_bootstrap(made, capsys):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "expected"),
     [
         ((0.013, -0.004, 0.029), "+1.3 points, 95 % interval [-0.4, 2.9]: could be chance"),
         ((0.02, 0.001, 0.04), "+2.0 points, 95 % interval [0.1, 4.0]: more than chance"),
@@ -124,21 +124,21 @@ def test_the_verdict_is_that_of_the_paired_bootstrap(made, capsys):
         ((0.01, 0.0, 0.02), "+1.0 points, 95 % interval [0.0, 2.0]: could be chance"),
     ],
 )
-def test_verdicts(values, words):
-    assert compare.verdict(bootstrap.Interval(*values)) == words
+def test_verdicts(values, expected):
+    assert compare.verdict(bootstrap.Interval(*values)) == expected
 
 
-def test_blocks_draw_whole_recordings(made, capsys):
+def test_blocks_resample_whole_recordings(made, capsys):
     assert run("A", "B", "--blocks") == 0
     assert "2000 resamples of 2 recordings" in capsys.readouterr().out
     for path in sorted(made.rglob("0006R0_*.png")):
         path.rename(path.with_name(path.name.replace("0006R0_", "0001TP_1")))
     capsys.readouterr()
     assert run("A", "B", "--blocks") == 2
-    assert "at least 2 recordings to draw from, here is 1" in capsys.readouterr().err
+    assert "at least 2 recordings to draw from, got 1" in capsys.readouterr().err
 
 
-def test_predictions_are_counted_and_results_json_only_where_they_are_gone(made, capsys):
+def test_results_json_is_read_only_without_predictions(made, capsys):
     assert run("A", "B") == 0
     expected = capsys.readouterr().out
     for name in "AB":
@@ -147,7 +147,7 @@ def test_predictions_are_counted_and_results_json_only_where_they_are_gone(made,
     capsys.readouterr()
     assert run("A", "B") == 0
     assert capsys.readouterr().out == expected
-    path = made / "A/results.json"  # stale: not looked at, the predictions are there
+    path = made / "A/results.json"  # not read, because the predictions exist
     path.write_text("{")
     assert run("A", "B") == 0
     assert capsys.readouterr().out == expected
@@ -156,7 +156,7 @@ def test_predictions_are_counted_and_results_json_only_where_they_are_gone(made,
     assert "results.json is damaged" in capsys.readouterr().err
 
 
-def test_files_are_written_and_only_own_ones_replaced(made, capsys):
+def test_files_are_written_and_only_own_files_replaced(made, capsys):
     assert run("A", "B", "C", "--output", "out") == 0
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (made / "out").iterdir()) == ["class_iou.png", "comparison.txt", "curves.png"]
@@ -164,7 +164,7 @@ def test_files_are_written_and_only_own_ones_replaced(made, capsys):
     assert text.split("\n\n", 1)[1].strip() in printed
     for name in ("class_iou.png", "curves.png"):
         assert min(read_size(made / "out" / name)) > 300
-    assert run("A", "B", "--output", "out") == 0  # its own
+    assert run("A", "B", "--output", "out") == 0  # made by this program
     (made / "other").mkdir()
     (made / "other/curves.png").write_text("mine")
     assert run("A", "B", "--output", "other") == 2
@@ -174,14 +174,14 @@ def test_files_are_written_and_only_own_ones_replaced(made, capsys):
     assert run("A", "B", "--output", "A/options.json") == 2
 
 
-def test_curves_of_runs_without_a_log_are_left_out(made):
+def test_without_a_log_there_are_no_curves(made):
     for name in "AB":
         (made / name / "log_epoch.csv").unlink()
     assert run("A", "B", "--output", "out") == 0
     assert sorted(path.name for path in (made / "out").iterdir()) == ["class_iou.png", "comparison.txt"]
 
 
-def test_runs_on_different_images_or_data(made, capsys):
+def test_runs_on_different_images_labels_or_data_are_refused(made, capsys):
     other = open_dataset("camvid", make_camvid(made / "data2", (("train", 1), ("val", 4)), seed=1))
     make_run(made / "D", other, 3)
     assert run("A", "D") == 2
@@ -203,9 +203,9 @@ def test_runs_on_different_images_or_data(made, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("argv", "message"),
     [
-        (("A",), "nothing to compare"),
+        (("A",), "nothing to compare with one run"),
         (("A", "nowhere"), "there is no run folder nowhere"),
         (("A", "B", "./A"), "A is named twice"),
         (("A", "B", "--resamples", "3"), "--resamples 3: expected 100 .. 1000000"),
@@ -213,11 +213,11 @@ def test_runs_on_different_images_or_data(made, capsys):
         (("A", "data"), "data has neither results_val nor results.json"),
     ],
 )
-def test_bad_words(made, capsys, words, message):
-    assert run(*words) == 2
+def test_usage_errors(made, capsys, argv, message):
+    assert run(*argv) == 2
     assert message in capsys.readouterr().err
 
 
-def test_names_tell_runs_apart(tmp_path):
+def test_run_names_are_distinct(tmp_path):
     assert compare.label_runs([tmp_path / "a/run", tmp_path / "b/run"]) == ["a/run", "b/run"]
     assert compare.label_runs([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]

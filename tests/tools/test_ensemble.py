@@ -1,4 +1,4 @@
-"""Votes by hand: weights, ties, sizes; the program on predictions and networks that are known."""
+"""Votes computed by hand: weights, ties, sizes; the program on known predictions and networks."""
 
 import json
 
@@ -35,13 +35,13 @@ def test_the_value_with_most_votes_wins():
     assert votes.majority(maps([1, 1, 3], [1, 2, 2], [4, 2, 2]), [1, 1, 1]).tolist() == [[1, 2, 2]]
 
 
-def test_of_a_tie_the_first_voter_decides():
+def test_the_first_voter_decides_a_tie():
     assert votes.majority(maps([5, 0], [2, 9]), [1, 1]).tolist() == [[5, 0]]
     # The first voter's choice is not among the two that are tied: then the first of theirs.
     assert votes.majority(maps([7], [3], [1], [1], [3]), [1, 1, 1, 1, 1]).tolist() == [[3]]
 
 
-def test_weights_are_votes():
+def test_weights_multiply_votes():
     three = maps([1, 1, 1], [2, 2, 1], [2, 3, 4])
     assert votes.majority(three, [3, 1, 1]).tolist() == [[1, 1, 1]]
     assert votes.majority(three, [2, 1, 1]).tolist() == [[1, 1, 1]]  # 2 against 2: the first
@@ -49,7 +49,7 @@ def test_weights_are_votes():
     assert votes.majority(three, [0, 1, 2]).tolist() == [[2, 3, 4]]
 
 
-def test_one_voter_is_itself_and_inputs_stay():
+def test_one_voter_is_unchanged_and_so_are_the_inputs():
     (only,) = maps([VOID, 0, 3])
     kept = only.copy()
     assert np.array_equal(votes.majority([only], [1]), kept)
@@ -85,7 +85,7 @@ def test_weights_that_cannot_be_counted(weights):
 
 
 class Fixed:
-    """A run that always finds the same probabilities."""
+    """A run that always predicts the same probabilities."""
 
     def __init__(self, probabilities):
         self.found = torch.tensor(probabilities)
@@ -103,12 +103,12 @@ def test_probabilities_are_averaged_by_weight():
     assert mean.dtype == torch.float32
 
 
-def test_sizes_meet_at_the_largest_height_and_width(tmp_path):
+def test_the_common_size_is_the_largest_height_and_width(tmp_path):
     tall, wide = Fixed([[[1.0], [0.0]], [[0.0], [1.0]]]), Fixed([[[0.2, 0.6]], [[0.8, 0.4]]])
     mean = voting.mean_probabilities([tall, wide], None, [0.5, 0.5])
     assert torch.allclose(mean[0], torch.tensor([[0.6, 0.8], [0.1, 0.3]]))
     path = save(tmp_path / "image.png", np.zeros((4, 6, 3), np.uint8))
-    ((classes, confidence),) = voting.predict([tall, wide], [path], [0.5, 0.5], (1.0, 2.0), True)
+    ((classes, confidence),) = voting.predict_ensemble([tall, wide], [path], [0.5, 0.5], (1.0, 2.0), True)
     assert tall.asked == ((1.0, 2.0), True)
     at_source = upsample_logits(mean, (4, 6))
     assert np.array_equal(classes, at_source.argmax(0).numpy())
@@ -116,8 +116,8 @@ def test_sizes_meet_at_the_largest_height_and_width(tmp_path):
     assert classes.dtype == np.uint8
 
 
-def test_classes_of_a_large_image_are_taken_strip_by_strip():
-    """As from all classes at the size of the image, of which no more than a part is there at a time."""
+def test_classes_of_a_large_image_are_computed_in_strips():
+    """Equal to upsampling all classes at once, with only a part of them in memory."""
     probabilities = torch.rand(19, 30, 40, generator=torch.Generator().manual_seed(0)).softmax(0)
     expected = upsample_logits(probabilities, (1000, 900)).max(0)
     largest = 0
@@ -156,7 +156,7 @@ def pair(data, tmp_path_factory):
     return folder / "a", folder / "b"
 
 
-def test_soft_vote_is_the_mean_of_what_the_runs_say(tmp_path, pair, data, capsys):
+def test_soft_vote_is_the_mean_of_the_runs_probabilities(tmp_path, pair, data, capsys):
     output = tmp_path / "both"
     assert vote(*pair, "--mix", 3, 1, "--output", output, "--device", "cpu") == 0
     assert "images/s" in capsys.readouterr().out
@@ -175,17 +175,18 @@ def test_soft_vote_is_the_mean_of_what_the_runs_say(tmp_path, pair, data, capsys
     assert [voter["weight"] for voter in about["voters"]] == [3, 1]
 
 
-def test_one_run_predicts_as_it_does_alone(tmp_path, pair, data):
+def test_a_vote_of_one_run_is_its_prediction(tmp_path, pair, data):
     run = load_run(pair[0])
     image = read_image(data / "val/0001TP_val000.png")
     probabilities = run.probabilities(image)
     assert probabilities.shape == (11, 64, 64)
     assert torch.allclose(probabilities.sum(0), torch.ones(64, 64), atol=1e-5)
-    ((classes, _),) = voting.predict([run], [data / "val/0001TP_val000.png"], [1.0])
-    assert (classes == run.predict(image)).mean() > 0.99  # softmax, then enlarged: not the same as logits enlarged
+    ((classes, _),) = voting.predict_ensemble([run], [data / "val/0001TP_val000.png"], [1.0])
+    # Not equal: softmax and then upsampling is not upsampling of the logits.
+    assert (classes == run.predict(image)).mean() > 0.99
 
 
-def test_runs_that_held_out_the_same_are_scored_on_it(tmp_path, pair, data):
+def test_runs_with_the_same_holdout_are_scored_on_it(tmp_path, pair, data):
     """The ensemble's folder says how the data are divided, so evaluate.py scores what was held out."""
     held = [copied_run(run, tmp_path / run.name, holdout="tail", train_on="trainval") for run in pair]
     assert vote(*held, "--output", tmp_path / "out", "--device", "cpu") == 0
@@ -209,7 +210,7 @@ def test_a_run_that_was_trained_on_the_validation_images_is_named(tmp_path, pair
 
 def test_mst_and_the_test_split(tmp_path, pair, data):
     output = tmp_path / "both"
-    assert vote(*pair, "--output", output, "--device", "cpu") == 0
+    assert vote(*pair, "--vote", "hard", "--output", output) == 0
     assert vote(pair[0], "--mst", "--split", "test", "--output", output, "--device", "cpu") == 0
     run, image = load_run(pair[0]), read_image(data / "test/0001TP_test000.png")
     expected = upsample_logits(run.probabilities(image, MST_SCALES, True), (48, 64)).argmax(0).numpy()
@@ -220,7 +221,7 @@ def test_mst_and_the_test_split(tmp_path, pair, data):
 
 
 def fill(folder, dataset, value):
-    """A folder of predictions that say one class everywhere."""
+    """A folder of predictions of one class everywhere."""
     folder.mkdir(parents=True)
     for path in sorted((dataset / "val").iterdir()):
         write_png(folder / f"{path.stem}.png", np.full((48, 64), value, np.uint8))
@@ -241,25 +242,25 @@ def test_hard_vote_of_runs_takes_their_results(tmp_path, pair, data):
     assert vote(*pair, pair[1], "--vote", "hard", "--output", tmp_path / "out") == 0
     for path in (tmp_path / "out/results_val").iterdir():
         assert np.array_equal(read_label(path), read_label(pair[1] / "results_val" / path.name))  # two of three votes
-    # What came out can vote, too.
+    # The output can vote again.
     assert vote(tmp_path / "out", pair[0], "--vote", "hard", "--output", tmp_path / "again") == 0
 
 
-def test_no_class_is_a_vote_for_void(tmp_path, data):
+def test_an_id_of_no_class_is_a_vote_for_void(tmp_path, data):
     folders = [fill(tmp_path / name, data, value) for name, value in (("x", 11), ("y", 255), ("z", 5))]
     where = ("--vote", "hard", "--dataset", "camvid", "--dataset_path", data, "--output", tmp_path / "out")
     assert vote(*folders, *where) == 0
     assert np.unique(read_label(tmp_path / "out/results_val/0001TP_val000.png")).tolist() == [CAMVID.void_id]
 
 
-def test_runs_of_other_classes_cannot_vote(tmp_path, pair, capsys):
+def test_runs_with_different_classes_cannot_vote(tmp_path, pair, capsys):
     copied_run(pair[0], tmp_path / "c", dataset="minicity")
     for words in ((), ("--vote", "hard")):
         assert vote(pair[0], tmp_path / "c", *words, "--output", tmp_path / "out") == 2
         assert "different classes (--dataset camvid and minicity)" in capsys.readouterr().err
 
 
-def test_runs_of_other_images_need_a_data_set(tmp_path, pair, data, capsys):
+def test_runs_on_different_images_need_a_data_set(tmp_path, pair, data, capsys):
     other = make_camvid(tmp_path / "other", (("train", 4), ("val", 4)), seed=5)
     copied_run(pair[1], tmp_path / "c", dataset_path=str(other))
     assert vote(pair[0], tmp_path / "c", "--output", tmp_path / "out") == 2
@@ -283,7 +284,7 @@ def test_mistakes_are_a_line(tmp_path, pair, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_run_is_refused(tmp_path, pair, data, capsys):
+def test_missing_runs_and_unfit_predictions_are_refused(tmp_path, pair, data, capsys):
     assert vote(tmp_path / "nothing", "--output", tmp_path / "out") == 2
     assert "there are no weights" in capsys.readouterr().err
     sizes = fill(tmp_path / "sizes", data, 3)
@@ -296,7 +297,7 @@ def test_what_is_no_run_is_refused(tmp_path, pair, data, capsys):
     assert "holds the value 12" in capsys.readouterr().err
 
 
-def test_folders_of_others_are_not_written_into(tmp_path, pair, capsys):
+def test_foreign_folders_are_not_written_into(tmp_path, pair, capsys):
     before = snapshot(pair[0])
     assert vote(*pair, "--output", pair[0]) == 2
     assert "holds a run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The page of a run's mistakes: its numbers, its safety, and what a real browser makes of it."""
+"""tools.gallery: the numbers in the page, escaping, overwriting, and the page in a real browser."""
 
 import base64
 import io
@@ -18,18 +18,19 @@ from helpers.images import colorize, read_label
 from helpers.labels import CAMVID, CITYSCAPES
 from helpers.scoring import scores
 from learning.data.datasets import open_dataset
+from learning.data.datasets.base import Sample
 from tools.gallery import __main__ as gallery
 from tools.gallery import curves, page, sections, thumbnails
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
-def run(*words):
-    return exit_status("python -m tools.gallery", gallery.main, list(map(str, words)))
+def run(*argv):
+    return exit_status("python -m tools.gallery", gallery.main, list(map(str, argv)))
 
 
 def predict(dataset, results, split="val", seed=0):
-    """Write predictions: the truth with a block of another class in each image, more of it from image to image."""
+    """Write predictions: the truth with a block of another class in each image, larger from image to image."""
     rng = np.random.default_rng(seed)
     results.mkdir(parents=True, exist_ok=True)
     table = dataset.labels
@@ -61,7 +62,7 @@ def made(tmp_path):
     return folder, dataset
 
 
-def test_numbers_are_those_of_evaluate(made):
+def test_scores_equal_those_of_evaluate(made):
     folder, _ = made
     assert run(folder) == 0
     assert run_evaluate("--results", folder / "results_val") == 0
@@ -87,24 +88,24 @@ def test_numbers_are_those_of_evaluate(made):
     assert f"<dd>{100 * report['scores']['mean_class_iou']:.1f}\u00a0%</dd>" in html
 
 
-def test_a_run_that_was_trained_on_the_validation_images_says_so(made, capsys):
+def test_training_on_the_validation_images_is_noted(made, capsys):
     folder, _ = made
     about = json.loads((folder / "options.json").read_text())
     about["options"]["train_on"] = "trainval"
     (folder / "options.json").write_text(json.dumps(about))
     for split, number in (("val", 1), ("test", 0)):
         assert run(folder, "--split", split) == 0
-        words = "was trained on the validation images, too"
-        assert capsys.readouterr().out.count(words) == number
-        assert (words in (folder / f"gallery_{split}.html").read_text(encoding="utf-8")) == bool(number)
+        note = "was trained on the validation images, too"
+        assert capsys.readouterr().out.count(note) == number
+        assert (note in (folder / f"gallery_{split}.html").read_text(encoding="utf-8")) == bool(number)
 
 
-def test_pictures_show_image_truth_prediction_and_mistakes(made):
+def test_thumbnails_show_input_truth_prediction_and_errors(made):
     folder, dataset = made
     assert run(folder) == 0
     html = (folder / "gallery_val.html").read_text()
-    data, shown = embedded(html, "data"), embedded(html, "pictures")
-    assert not (folder / "gallery_val_full").exists()  # nothing is larger than what the page holds
+    data, shown = embedded(html, "data"), embedded(html, "thumbnails")
+    assert not (folder / "gallery_val_full").exists()  # no image is larger than its thumbnail
     for sample in dataset.split("val"):
         image = next(image for image in data["images"] if image["name"] == sample.name)
         found = {kind: decode(uri) for kind, uri in shown[image["index"]].items()}
@@ -122,39 +123,40 @@ def decode(uri):
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
 
 
-def test_large_images_are_small_in_the_page_and_whole_beside_it(tmp_path):
+def test_large_images_are_downscaled_in_the_page_and_full_size_beside_it(tmp_path):
     root = make_camvid(tmp_path / "data", (("train", 1), ("val", 2)), size=(60, 100))
     dataset, folder = open_dataset("camvid", root), tmp_path / "R"
     predict(dataset, folder / "results_val")
-    words = (folder, "--dataset", "camvid", "--dataset_path", root)
-    assert run(*words, "--width", 70) == 0
+    argv = (folder, "--dataset", "camvid", "--dataset_path", root)
+    assert run(*argv, "--width", 70) == 0
     html = (folder / "gallery_val.html").read_text()
-    assert {decode(uri).size for found in embedded(html, "pictures") for uri in found.values()} == {(70, 42)}
+    assert {decode(uri).size for found in embedded(html, "thumbnails") for uri in found.values()} == {(70, 42)}
     beside = folder / "gallery_val_full"
     name = dataset.split("val")[0].name
-    kinds = ("errors.png", "input.jpg", "learning.run.predict_command.png", "truth.png")
+    kinds = ("errors.png", "input.jpg", "prediction.png", "truth.png")
     assert {Image.open(beside / f"{name}_{kind}").size for kind in kinds} == {(100, 60)}
     assert all(image["full"] for image in embedded(html, "data")["images"])
 
     (beside / "mine.txt").write_text("mine")
-    assert run(*words, "--embed") == 0
+    assert run(*argv, "--embed") == 0
     html = (folder / "gallery_val.html").read_text()
-    assert {decode(uri).size for found in embedded(html, "pictures") for uri in found.values()} == {(100, 60)}
+    assert {decode(uri).size for found in embedded(html, "thumbnails") for uri in found.values()} == {(100, 60)}
     assert not any(image["full"] for image in embedded(html, "data")["images"])
-    assert [path.name for path in beside.iterdir()] == ["mine.txt"]  # its own pictures are gone, the user's file is not
+    assert [path.name for path in beside.iterdir()] == [
+        "mine.txt"
+    ]  # its own images are deleted, the user's file is kept
     assert sorted(path.name for path in folder.iterdir()) == ["gallery_val.html", "gallery_val_full", "results_val"]
 
 
-def test_mistakes_by_hand():
+def test_error_map_computed_by_hand():
     truth = np.array([[0, 1, 255, 2]], np.uint8)
     prediction = np.array([[0, 2, 1, 255]], np.uint8)
-    assert thumbnails.mistakes(truth, prediction).tolist() == [
-        [thumbnails.RIGHT, thumbnails.WRONG, thumbnails.UNSCORED, thumbnails.WRONG]
-    ]
+    expected = [thumbnails.CORRECT, thumbnails.WRONG, thumbnails.IGNORED, thumbnails.WRONG]
+    assert thumbnails.error_map(truth, prediction).tolist() == [expected]
 
 
-def test_confusions_by_hand():
-    """Sky 8 pixels (6 right, 2 taken for Building), Building 4 (1 void, 3 taken for Sky), and void rows that do not count."""
+def test_confusions_computed_by_hand():
+    """Sky 8 pixels (6 correct, 2 predicted as Building), Building 4 (1 void, 3 Sky), and void rows, which are not scored."""
     confusion = np.zeros((12, 12), np.int64)
     confusion[0, 0], confusion[0, 1], confusion[1, 11], confusion[1, 0], confusion[11, 0] = 6, 2, 1, 3, 50
     matrix = sections.over_classes(confusion, CAMVID)
@@ -164,32 +166,26 @@ def test_confusions_by_hand():
     assert matrix.sum() == 12
     assert sections.worst_pairs(matrix) == [(1, 0, 3, 0.75), (0, 1, 2, 0.25), (1, 11, 1, 0.25)]
     section = sections.confusion_section(confusion, [confusion], CAMVID)
-    assert "Building taken for Sky" in section
+    assert "Building predicted as Sky" in section
     assert 'title="Building predicted as void: 25.0\u00a0%"' in section
     assert "75.0" in section
-    sample = open_sample("x")
-    image = page.image_data(sample, confusion, (2, 3), False, 0, CAMVID)
+    thumbs = thumbnails.Thumbnails({}, (2, 3), has_full=False)
+    image = page.scored_entry(Sample("x", None), confusion, thumbs, 0, CAMVID)
     assert image["pairs"] == [[1, 0, 3], [0, 1, 2], [1, 11, 1]]
     assert image["present"] == [0, 1]
     assert image["miou"] == pytest.approx((6 / (6 + 3 + 2) + 0) / 2)
     assert image["accuracy"] == 0.5
 
 
-def open_sample(name):
-    from learning.data.datasets.base import Sample
-
-    return Sample(name, None)
-
-
-def test_worst_images_come_first_and_those_without_a_score_last():
+def test_worst_images_come_first_and_unscored_ones_last():
     confusions = np.zeros((3, 12, 12), np.int64)
-    confusions[0, 3, 3] = 10  # all right
+    confusions[0, 3, 3] = 10  # all correct
     confusions[1, 11, 3] = 10  # void only
     confusions[2, 3, 4] = 10  # all wrong
     assert gallery.worst_first(confusions, CAMVID).tolist() == [2, 0, 1]
 
 
-def test_max_keeps_the_worst_and_the_scores_of_all(made, capsys):
+def test_max_shows_the_worst_images_and_the_scores_of_all(made, capsys):
     folder, _ = made
     assert run(folder) == 0
     everything = embedded((folder / "gallery_val.html").read_text(), "data")
@@ -207,20 +203,20 @@ def test_images_without_labels(made):
     html = (folder / "gallery_test.html").read_text()
     data = embedded(html, "data")
     assert not data["scored"]
-    assert [list(found) for found in embedded(html, "pictures")] == [["input", "prediction"]] * 2
+    assert [list(found) for found in embedded(html, "thumbnails")] == [["input", "prediction"]] * 2
     prediction = read_label(folder / "results_test" / f"{data['images'][0]['name']}.png")
     assert data["images"][0]["present"] == np.unique(prediction).tolist()
     assert "Confusions" not in html
     assert "no labels" in html
 
 
-def test_minicity_and_other_labels(tmp_path):
+def test_minicity_predictions_with_labels_that_are_not_classes(tmp_path):
     root = make_minicity(tmp_path / "data")
     dataset, folder = open_dataset("minicity", root), tmp_path / "R"
     predict(dataset, folder / "results_val")
     path = folder / "results_val" / f"{dataset.split('val')[0].name}.png"
     ids = read_label(path).copy()
-    ids[40:] = 9  # parking: a label that is no class
+    ids[40:] = 9  # parking: a label that is not a class
     Image.fromarray(ids).save(path)
     assert run(folder, "--dataset_path", root, "--output", tmp_path / "out") == 0
     html = (tmp_path / "out/gallery_val.html").read_text()
@@ -229,20 +225,20 @@ def test_minicity_and_other_labels(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["results_val"]
 
 
-def test_the_page_asks_nobody_and_holds_its_run(made):
+def test_the_page_is_self_contained_and_reproducible(made):
     folder, _ = made
     assert run(folder) == 0
     html = (folder / "gallery_val.html").read_text()
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(|fetch\(|XMLHttpRequest""", html)
     assert "default-src 'none'" in html
     assert "model</th><td>UNet" in html
-    assert html.index("model</th>") < html.index("lr_init</th>")  # what differs from the defaults comes first
+    assert html.index("model</th>") < html.index("lr_init</th>")  # changed options come first
     assert '<svg class="curve"' in html
     assert run(folder, "--output", folder / "again") == 0
-    assert (folder / "again/gallery_val.html").read_text() == html  # nothing of chance or time
+    assert (folder / "again/gallery_val.html").read_text() == html  # neither random nor dated
 
 
-def test_everything_is_escaped(tmp_path):
+def test_all_texts_are_escaped(tmp_path):
     evil = "</script><img src=x onerror=alert(1)>&'\"$title"
     root = make_camvid(tmp_path / "data", (("train", 1), ("val", 2)))
     for folder in ("val", "valannot"):
@@ -262,7 +258,7 @@ def test_everything_is_escaped(tmp_path):
     assert html.count("</script>") == 3
 
 
-def test_own_files_are_replaced_and_foreign_ones_are_not(made, capsys):
+def test_only_own_files_are_replaced(made, capsys):
     folder, _ = made
     page_file, beside = folder / "gallery_val.html", folder / "gallery_val_full"
     page_file.write_text("<html>my notes</html>")
@@ -270,7 +266,7 @@ def test_own_files_are_replaced_and_foreign_ones_are_not(made, capsys):
     assert "gallery_val.html was not made by python -m tools.gallery" in capsys.readouterr().err
     assert page_file.read_text() == "<html>my notes</html>"
     assert run(folder, "--force") == 0
-    assert run(folder) == 0  # its own
+    assert run(folder) == 0  # made by this program
     beside.mkdir()
     (beside / "mine.png").write_text("mine")
     assert run(folder, "--width", 64) == 2
@@ -279,7 +275,7 @@ def test_own_files_are_replaced_and_foreign_ones_are_not(made, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("argv", "message"),
     [
         (("nowhere",), "there is no run folder nowhere"),
         (("R", "--max", "0"), "--max 0: expected at least 1"),
@@ -288,13 +284,13 @@ def test_own_files_are_replaced_and_foreign_ones_are_not(made, capsys):
         (("R", "--split", "other"), "invalid choice"),
     ],
 )
-def test_bad_words(made, monkeypatch, capsys, words, message):
+def test_usage_errors(made, monkeypatch, capsys, argv, message):
     monkeypatch.chdir(made[0].parent)
-    assert run(*words) == 2
+    assert run(*argv) == 2
     assert message in capsys.readouterr().err
 
 
-def test_bad_files(made, capsys):
+def test_missing_and_damaged_files(made, capsys):
     folder, dataset = made
     name = dataset.split("val")[1].name
     (folder / "results_val" / f"{name}.png").unlink()
@@ -317,28 +313,30 @@ def test_bad_files(made, capsys):
 
 
 def test_curves_have_gaps_and_round_ticks():
-    drawn = curves.svg("<loss>", [0.0, 1.0, 2.0, 3.0], {"a": [1.0, float("nan"), 3.0, 4.0], "b": [2.0, 2.0, 2.0, 2.0]})
+    drawn = curves.line_chart(
+        "<loss>", [0.0, 1.0, 2.0, 3.0], {"a": [1.0, float("nan"), 3.0, 4.0], "b": [2.0, 2.0, 2.0, 2.0]}
+    )
     first, second = re.findall(r'class="line line-\d" d="([^"]*)"', drawn)
     assert [first.count(letter) for letter in "ML"] == [2, 1]
     assert [second.count(letter) for letter in "ML"] == [1, 3]
     assert "<loss>" not in drawn
     assert re.findall(r'text-anchor="end">([^<]*)<', drawn) == ["0", "1", "2", "3", "4"]
-    assert curves.svg("one", [0.0], {"a": [0.0], "b": [0.0]})
-    assert curves.svg("many", [float(x) for x in range(200)], {"a": [0.5] * 200}, top=1.0).count(">200<") == 0
+    assert curves.line_chart("one", [0.0], {"a": [0.0], "b": [0.0]})
+    assert curves.line_chart("many", [float(x) for x in range(200)], {"a": [0.5] * 200}, top=1.0).count(">200<") == 0
 
 
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 
 
-def browse(address, folder, *words):
-    """What Chromium prints of a page, its scripts done; without a network."""
+def browse(address, folder, *options):
+    """The output of Chromium for a page, after its scripts, without network."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,900"]
     command += [
         f"--user-data-dir={folder / 'browser'}",
         "--virtual-time-budget=3000",
         "--host-resolver-rules=MAP * ~NOTFOUND",
     ]
-    done = subprocess.run([*command, *words, address], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options, address], capture_output=True, text=True, timeout=120)
     return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.S)
 
 
@@ -347,7 +345,7 @@ def cards(dom):
 
 
 @needs_browser
-def test_a_browser_shows_what_the_address_asks_for(made, tmp_path):
+def test_a_browser_shows_the_state_in_the_url(made, tmp_path):
     folder, _ = made
     assert run(folder) == 0
     address = (folder / "gallery_val.html").resolve().as_uri()
@@ -356,7 +354,7 @@ def test_a_browser_shows_what_the_address_asks_for(made, tmp_path):
     dom = browse(address, tmp_path, "--dump-dom")
     assert cards(dom) == [(image["name"], f"mIoU {100 * image['miou']:.1f} %") for image in data["images"]]
     assert "3 of 3 images" in dom
-    assert 'alt="Truth of ' not in dom  # far below what the window shows
+    assert 'alt="Truth of ' not in dom  # below the visible part of the page
 
     rare = min(range(len(data["classes"])), key=lambda c: sum(c in image["present"] for image in data["images"]) or 99)
     kept = [image for image in data["images"] if rare in image["present"]]
@@ -372,9 +370,9 @@ def test_a_browser_shows_what_the_address_asks_for(made, tmp_path):
     assert cards(dom) == expected
     assert dom.count("--cut: 20%") == dom.count('aria-valuetext="20 % Errors, the rest Prediction"') == len(kept)
 
-    truth, taken, pixels = data["images"][0]["pairs"][0]
-    words = f"truth={data['classes'][truth]}&predicted={data['columns'][taken]}"
-    dom = browse(f"{address}#{words}&image={data['images'][1]['name']}", tmp_path, "--dump-dom")
+    truth, other, pixels = data["images"][0]["pairs"][0]
+    state = f"truth={data['classes'][truth]}&predicted={data['columns'][other]}"
+    dom = browse(f"{address}#{state}&image={data['images'][1]['name']}", tmp_path, "--dump-dom")
     assert (data["images"][0]["name"], f"{pixels:,} pixels") in cards(dom)
     assert re.search(r'<dialog id="viewer"[^>]* open', dom)
     assert f'id="viewer-title">{data["images"][1]["name"]}<' in dom
@@ -385,8 +383,8 @@ def test_a_browser_shows_what_the_address_asks_for(made, tmp_path):
 
 @needs_browser
 @pytest.mark.parametrize("place", ["card", "viewer"])
-def test_a_browser_paints_the_wipe(tmp_path, place):
-    """A photograph of one gray and a prediction of one class: left of the edge is the gray, right of it the class."""
+def test_a_browser_renders_the_slider(tmp_path, place):
+    """A gray image and a prediction of one class: gray left of the edge, the color of the class right of it."""
     root = make_camvid(tmp_path / "data", (("train", 1), ("val", 1)))
     sample = open_dataset("camvid", root).split("val")[0]
     Image.fromarray(np.full((48, 64, 3), 200, np.uint8)).save(sample.image)
@@ -395,10 +393,10 @@ def test_a_browser_paints_the_wipe(tmp_path, place):
     Image.fromarray(np.full((48, 64), 8, np.uint8)).save(results / f"{sample.name}.png")  # Car
     assert run(tmp_path / "R", "--dataset", "camvid", "--dataset_path", root) == 0
     address = f"{(tmp_path / 'R/gallery_val.html').resolve().as_uri()}#left=input&cut=25"
-    picture = tmp_path / "shot.png"
-    words = ("--window-size=1200,3000", f"--screenshot={picture}")  # the whole page: its cards are near
-    browse(address + (f"&image={sample.name}" if place == "viewer" else ""), tmp_path, *words)
-    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    screenshot = tmp_path / "screenshot.png"
+    options = ("--window-size=1200,3000", f"--screenshot={screenshot}")  # the whole page, so that all cards are filled
+    browse(address + (f"&image={sample.name}" if place == "viewer" else ""), tmp_path, *options)
+    pixels = np.asarray(Image.open(screenshot).convert("RGB")).astype(int)
     car, gray = (np.abs(pixels - color).max(2) < 6 for color in (CAMVID.palette[8], 200))
     row = np.argmax(car.sum(1))
     right, left = np.flatnonzero(car[row]), np.flatnonzero(gray[row])

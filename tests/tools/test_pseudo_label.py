@@ -18,8 +18,9 @@ from learning.data.datasets import add_training_images, open_dataset
 from learning.data.datasets.statistics import dataset_statistics
 from learning.inference import ensemble
 from learning.inference.predictor import load_run
+from tools import predictors
 from tools.pseudo_label import __main__ as pseudo_label
-from tools.pseudo_label import confidence
+from tools.pseudo_label import confidence, labels
 from tools.pseudo_label.confidence import LEVELS
 
 
@@ -71,11 +72,11 @@ def test_the_threshold_is_at_most_the_confidence():
     counts = counts_of([0.99, 0.98, 0.97, 0.92, 0.5], [0.6, 0.5])
     thresholds = confidence.thresholds(counts, 0.9, 0.2)
     assert (thresholds / LEVELS).tolist() == [0.9, 0.6]
-    # A class that is mostly sure keeps more than its share.
+    # A class of mostly high confidence keeps more than its share.
     assert [row["kept"] for row in confidence.summarize(counts, thresholds, ("a", "b")).values()] == [4, 1]
 
 
-def test_what_is_equally_sure_is_kept_too():
+def test_all_pixels_at_the_threshold_are_kept():
     counts = counts_of([0.7, 0.7, 0.7, 0.1])
     thresholds = confidence.thresholds(counts, 0.9, 0.25)
     assert confidence.summarize(counts, thresholds, ("a",))["a"]["kept"] == 3
@@ -87,7 +88,7 @@ def test_shares_are_exact():
     assert lowest(counts, 0.9, 0.1) == [0.27]
 
 
-def test_a_class_that_is_nowhere():
+def test_a_class_without_pixels():
     counts = counts_of([0.7], [0.5])
     counts[0] = 0
     assert lowest(counts, 0.9, 0.5) == [0.9, 0.5]
@@ -110,7 +111,7 @@ def test_thresholds_agree_with_sorting():
 
 
 class Fixed:
-    """A run that says class 3 on the left and 9 on the right of every image, the less sure the lower."""
+    """A run that predicts class 3 on the left and 9 on the right, with confidences that fall from top to bottom."""
 
     labels, size = CAMVID, [48, 64]
 
@@ -135,7 +136,7 @@ def run(data, tmp_path_factory):
 
 @pytest.fixture
 def fixed(monkeypatch):
-    monkeypatch.setattr(pseudo_label.runs, "load", lambda sources, data, device: [Fixed()] * len(sources))
+    monkeypatch.setattr(predictors, "load", lambda sources, data, device: [Fixed()] * len(sources))
 
 
 def test_the_folder_is_a_data_set_of_the_same_format(tmp_path, run, data, fixed, capsys):
@@ -146,7 +147,7 @@ def test_the_folder_is_a_data_set_of_the_same_format(tmp_path, run, data, fixed,
     found = open_dataset("camvid", output)
     assert [sample.name for sample in found.split("train")] == ["0001TP_test000", "0001TP_test001"]
     counted = dataset_statistics(found, "train")
-    # Of 48 rows from 0.99 to 0.5 the first 9 are at least 0.9; the right half is never that sure.
+    # Of 48 rows from 0.99 to 0.5 the first 9 are at least 0.9; the right half is never that confident.
     assert counted.pixels.sum(0).tolist() == [0, 0, 0, 2 * 9 * 32, *(0 for _ in range(7))]
     assert np.unique(read_label(found.split("train")[0].label)).tolist() == [3, CAMVID.void_id]
     image = found.split("train")[0].image
@@ -171,9 +172,9 @@ def test_a_threshold_for_each_class(tmp_path, run, data, fixed):
     assert json.loads((output / "pseudo_labels.json").read_text())["per_class"] == 0.5
 
 
-def test_unsure_images_are_left_out_and_nothing_at_all_is_an_error(tmp_path, run, data, fixed, monkeypatch, capsys):
+def test_images_without_a_confident_pixel_are_left_out(tmp_path, run, data, fixed, monkeypatch, capsys):
     assert label(run, "--input", data / "test", "--output", tmp_path / "out", "--confidence", 1.0) == 2
-    assert "not one pixel of 2 images is sure enough" in capsys.readouterr().err
+    assert "no pixel of 2 images is confident enough" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     sure = Fixed().probabilities(None)
     answers = iter([sure, sure * 0.5])
@@ -183,9 +184,9 @@ def test_unsure_images_are_left_out_and_nothing_at_all_is_an_error(tmp_path, run
     assert [path.name for path in (tmp_path / "out/train").iterdir()] == ["0001TP_test000.png"]
 
 
-def test_labels_are_where_the_network_is_sure(tmp_path, run, data):
+def test_only_confident_pixels_are_labelled(tmp_path, run, data):
     output, path = tmp_path / "out", data / "test/0001TP_test000.png"
-    ((classes, sure),) = ensemble.predict([load_run(run)], [path], [1.0])
+    ((classes, sure),) = ensemble.predict_ensemble([load_run(run)], [path], [1.0])
     middle = round(float(np.median(sure)), 4)
     words = ("--input", data / "test", "--output", output, "--confidence", middle, "--device", "cpu")
     assert label(run, *words) == 0
@@ -200,11 +201,10 @@ def test_minicity_has_its_own_names_and_encoding(tmp_path):
         root, image = tmp_path / encoding, save(tmp_path / "7.png", np.zeros((4, 6, 3), np.uint8))
         data = open_dataset("minicity", make_minicity(tmp_path / "city", size=(48, 64)))
         data = type(data)(data.name, data.root, data.splits, encoding, data.spec)
-        (root / "predictions").mkdir(parents=True)
-        save(root / "predictions/7.classes.png", np.full((4, 6), 18, np.uint8))
-        save(root / "predictions/7.levels.png", np.array([[50000] * 6] * 2 + [[100] * 6] * 2, np.uint16))
-        assert pseudo_label.write_labels(data, [image], np.full(19, 45000), root) == 1
-        shutil.rmtree(root / "predictions")
+        predictions = tmp_path / "predictions"
+        save(predictions / "7.classes.png", np.full((4, 6), 18, np.uint8))
+        save(predictions / "7.levels.png", np.array([[50000] * 6] * 2 + [[100] * 6] * 2, np.uint16))
+        assert labels.write_labels(data, [image], np.full(19, 45000), predictions, root) == 1
         found = open_dataset("minicity", root)
         (sample,) = found.split("train")
         assert (sample.name, sample.label.name) == ("7_leftImg8bit", f"7_gtFine_{ending}.png")
@@ -215,14 +215,14 @@ def test_minicity_has_its_own_names_and_encoding(tmp_path):
 
 
 @pytest.mark.parametrize("missing", [("link",), ("link", "symlink")])
-def test_images_are_there_without_hard_links(tmp_path, monkeypatch, missing):
+def test_images_without_hard_links(tmp_path, monkeypatch, missing):
     def refuse(*_):
         raise OSError("no links here")
 
     for name in missing:
         monkeypatch.setattr(os, name, refuse)
     source = save(tmp_path / "a.png", np.full((4, 6, 3), 7, np.uint8))
-    pseudo_label.place(source, tmp_path / "b.png")
+    labels.link_or_copy(source, tmp_path / "b.png")
     assert (tmp_path / "b.png").is_symlink() == (missing == ("link",))
     assert (tmp_path / "b.png").read_bytes() == source.read_bytes()
 
@@ -242,14 +242,14 @@ def test_mistakes_are_a_line(tmp_path, run, data, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_of_others_are_not_replaced(tmp_path, run, data, fixed, capsys):
+def test_foreign_folders_are_not_replaced(tmp_path, run, data, fixed, capsys):
     mine = save(tmp_path / "out/photo.png", np.zeros((4, 4, 3), np.uint8))
     words = (run, "--input", data / "test", "--output", tmp_path / "out")
     assert label(*words) == 2
     assert "not made by" in capsys.readouterr().err
     mine.unlink()
     assert label(*words) == 0
-    assert label(*words, "--per_class") == 0  # it is ours
+    assert label(*words, "--per_class") == 0  # made by this program
     assert json.loads((tmp_path / "out/pseudo_labels.json").read_text())["per_class"] == 0.2
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -259,7 +259,7 @@ def test_folders_of_others_are_not_replaced(tmp_path, run, data, fixed, capsys):
     assert "its --dataset is minicity, not camvid" in capsys.readouterr().err
 
 
-def test_files_that_were_added_to_a_folder_of_ours_are_not_lost(tmp_path, run, data, fixed, capsys):
+def test_files_added_to_its_folder_are_not_lost(tmp_path, run, data, fixed, capsys):
     output = tmp_path / "out"
     words = (run, "--input", data / "test", "--output", output)
     assert label(*words) == 0
@@ -296,7 +296,7 @@ def test_images_in_the_folder_that_is_replaced_are_refused(tmp_path, run, data, 
     assert snapshot(tmp_path / "out") == before
 
 
-def test_the_command_that_is_printed_can_be_pasted(tmp_path, run, data, fixed, capsys):
+def test_the_printed_command_can_be_pasted(tmp_path, run, data, fixed, capsys):
     output = tmp_path / "my labels"
     assert label(run, "--input", data / "test", "--output", output) == 0
     assert f"--extra_data '{output}' ..." in capsys.readouterr().out
@@ -310,7 +310,7 @@ def extra(data, run, tmp_path_factory):
     """A folder of pseudo labels of the two test images."""
     folder = tmp_path_factory.mktemp("extra") / "extra"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pseudo_label.runs, "load", lambda sources, data, device: [Fixed()])
+        patch.setattr(predictors, "load", lambda sources, data, device: [Fixed()])
         assert label(run, "--input", data / "test", "--output", folder, "--per_class", 0.5) == 0
     return folder
 
@@ -329,10 +329,10 @@ def test_the_cache_knows_which_images_it_holds(tmp_path, data, extra):
     both = add_training_images(plain, [str(extra)])
     for dataset, number in ((plain, 5), (both, 7)):
         sizes = dataset_statistics(dataset, "train").sizes
-        pixels = cache.open_disk(tmp_path, dataset, "train", sizes)
+        pixels = cache.open_on_disk(tmp_path, dataset, "train", sizes)
         assert len(pixels) == number
         assert cache.is_cached(tmp_path, dataset, "train", sizes)
-        expected = cache.Files(dataset.split("train"), dataset.decode)
+        expected = cache.FilePixels(dataset.split("train"), dataset.decode)
         assert all(torch.equal(pixels.label(index), expected.label(index)) for index in range(number))
     assert len(list(tmp_path.glob("*.pixels"))) == 2
     path = extra / "trainannot/0001TP_test000.png"
@@ -351,12 +351,12 @@ def test_rounds_of_self_training_through_the_command_line(tmp_path, data, extra,
     assert about["options"]["extra_data"] == [str(extra)]
     assert about["extra data"] == [{"folder": str(extra), "num_images": 2, "round": 1}]
     monkeypatch.chdir(tmp_path)
-    # The option is the run's: it need not be typed again, and may not change.
+    # --extra_data is stored in the run and must not change.
     words = ("--save_path", second, "--resume", "--device", "cpu", "--epochs", 1)
     assert run_baseline(*words) == 0
     assert run_baseline(*words, "--extra_data", tmp_path) == 2
     assert "--extra_data" in capsys.readouterr().err
-    monkeypatch.setattr(pseudo_label.runs, "load", lambda sources, data, device: [Fixed()])
+    monkeypatch.setattr(predictors, "load", lambda sources, data, device: [Fixed()])
     assert label(second, "--input", data / "test", "--output", tmp_path / "again") == 0
     assert json.loads((tmp_path / "again/pseudo_labels.json").read_text())["round"] == 2
     # Predicting needs the data set alone.

@@ -1,4 +1,4 @@
-"""Submissions: run lengths against a slow decoder, files by hand, what is verified before anything is written."""
+"""Submissions: run lengths against a slow decoder, known files, checks before anything is written."""
 
 import csv
 import hashlib
@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 from tiny import make_camvid, make_minicity, save
 
-from helpers import submissions
 from helpers.errors import exit_status
 from helpers.images import read_label, write_png
 from helpers.labels import CAMVID
-from tools import submit
+from tools import submissions, submit
 
 
 def write(*words):
@@ -48,15 +47,6 @@ def test_run_lengths_by_hand():
 def test_run_lengths_round_trip(row_major, share):
     mask = np.random.default_rng(1).random((13, 17)) < share
     assert np.array_equal(decode(submissions.run_lengths(mask, row_major), mask.shape, row_major), mask)
-
-
-@pytest.mark.parametrize("size", [(3, 5), (7, 9), (20, 4), (1, 1), (6, 11)])
-def test_resizing_is_nearest_exact(size):
-    import torch
-
-    label = np.random.default_rng(2).integers(0, 9, (7, 9)).astype(np.uint8)
-    expected = torch.nn.functional.interpolate(torch.tensor(label)[None, None], size, mode="nearest-exact")[0, 0]
-    assert np.array_equal(submissions.resize_label(label, size), expected.numpy())
 
 
 @pytest.fixture
@@ -100,7 +90,7 @@ def test_zip_is_flat_and_always_the_same(run, tmp_path, capsys):
     assert len(digests) == 1
 
 
-def test_zip_has_the_benchmarks_names_and_8_bits_whatever_the_file_was(tmp_path):
+def test_zip_has_the_benchmarks_names_and_8_bits_for_any_prediction(tmp_path):
     data = make_minicity(tmp_path / "data")
     (data / "leftImg8bit/test/123.png").touch()
     for path in (data / "leftImg8bit/test").iterdir():
@@ -118,7 +108,7 @@ def test_zip_has_the_benchmarks_names_and_8_bits_whatever_the_file_was(tmp_path)
 
 
 @pytest.mark.parametrize("status", [0, 2])
-def test_a_file_of_others_with_a_temporary_name_stays(run, status):
+def test_a_foreign_file_with_a_temporary_name_stays(run, status):
     (run / "submission_test.zip.tmp").write_text("mine")
     if status:
         damage(run, "missing")
@@ -161,12 +151,12 @@ def test_rle_along_the_rows(run, tmp_path):
     assert ["0001TP_test001", "5", "3 2 9 2"] in rows(tmp_path / "s.csv")
 
 
-def test_nothing_is_written_over_without_force(run, capsys):
+def test_nothing_is_overwritten_without_force(run, capsys):
     assert write(run) == 0
     before = (run / "submission_test.zip").read_bytes()
     write_png(run / "results_test/0001TP_test000.png", np.zeros((4, 6), np.uint8))
     assert write(run) == 2
-    assert "exists; name another --output, or replace a file with --force" in capsys.readouterr().err
+    assert "exists; name another --output, or add --force to replace it" in capsys.readouterr().err
     assert (run / "submission_test.zip").read_bytes() == before
     assert write(run, "--force") == 0
     assert (run / "submission_test.zip").read_bytes() != before

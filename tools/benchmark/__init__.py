@@ -1,1 +1,1 @@
-"""The parts of `python -m tools.benchmark`, one file a subcommand, and what they share."""
+"""Parts of tools.benchmark: one module for each part that is measured, and what they share."""

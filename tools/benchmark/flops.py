@@ -1,25 +1,22 @@
-"""How much arithmetic a training step is, and how much a GPU can do."""
+"""Floating-point operations of a training step, and the peak of known GPUs."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from learning.models import build_model
+from learning.models import Architecture, build_model
 
-# Dense 16-bit TFLOP/s that large matrix products reach, by what the GPU's name contains.
+# Dense 16-bit TFLOP/s of large matrix products, by a part of the GPU's name.
 PEAKS = {"H100": 790.0, "H200": 790.0, "H800": 790.0, "GH200": 790.0}
 
 
-def training_flops(model, shape):
-    """Floating point operations (two a multiply-add) of forward and backward, counted without computing anything.
+def training_flops(model: torch.nn.Module, shape: tuple[int, int, int, int]) -> int:
+    """Operations (two for a multiply-add) of forward and backward pass, counted without computing anything.
 
-    Convolutions and matrix products count; norms, activations and resizing, below a hundredth, do not.
+    Convolutions and matrix products are counted; norms, activations and resizing, below 1 %, are not.
 
     Args:
-        model: torch.nn.Module, images -> {"out": ...}; it is moved to the device "meta" and is of no use any more.
-        shape: (B, 3, h, w) of the images, for which there is no gradient.
-
-    Returns:
-        int
+        model: images -> {"out": ...}; it is moved to the device "meta" and cannot be used afterwards.
+        shape: (B, 3, h, w) of the images, which need no gradient.
     """
     model = model.to("meta").train()
     with FlopCounterMode(display=False) as counter:
@@ -27,14 +24,14 @@ def training_flops(model, shape):
     return counter.get_total_flops()
 
 
-def flops_an_image(name, num_classes, size):
-    """float: `training_flops` an image of a network of `learning.models.MODELS` with batch norm, nothing computed twice."""
-    batch = 2  # a batch of one has no statistics in the pooled branch
-    return training_flops(build_model(name, num_classes, "batch", seed=0), (batch, 3, *size)) / batch
+def flops_per_image(name: str, num_classes: int, size: tuple[int, int]) -> float:
+    """`training_flops` per image of a network of `learning.models.MODELS` with batch norm and without recomputation."""
+    batch = 2  # batch norm of the pooled branch needs more than one value
+    return training_flops(build_model(Architecture(name, num_classes, "batch"), seed=0), (batch, 3, *size)) / batch
 
 
-def peak_tflops(typed, device):
-    """float or None: TFLOP/s that count as everything a device can do: what was typed, or what is known of the GPU."""
+def peak_tflops(typed: float | None, device: torch.device) -> float | None:
+    """The peak in TFLOP/s: the option's value, or what is known about the GPU."""
     if typed or device.type != "cuda":
         return typed
     name = torch.cuda.get_device_name(device)

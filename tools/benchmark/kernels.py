@@ -1,14 +1,17 @@
-"""Where a step's time on a CUDA GPU goes: its kernels, by what they are for."""
+"""The time of a step on a CUDA GPU by kind of kernel."""
 
 import json
 import re
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 
-# The first pattern that is found in a kernel's name, in lower case, decides; kernels of compiled code carry the names of the
+from tools.benchmark.measure import JsonObject
+
+# The first pattern that is found in a kernel's name, in lower case, decides. Kernels of compiled code have the names of the
 # operations that were fused into them.
 GROUPS = {
     "copies, layout": r"memcpy|memset|n(chw|hwc)_?to_?n(chw|hwc)|converttensor|direct_copy|copy_kernel|catarray",
@@ -23,16 +26,8 @@ GROUPS = {
 OTHER = "other"
 
 
-def step_groups(work, steps):
-    """Run `work()` under torch's profiler and group its kernels.
-
-    Args:
-        work: function that runs `steps` steps on a CUDA GPU.
-        steps: number of them.
-
-    Returns:
-        dict of group -> ms a step, the longest first; and a list of the ten longest kernels, (name, ms a step).
-    """
+def profile_steps(work: Callable[[], object], steps: int) -> tuple[dict[str, float], list[tuple[str, float]]]:
+    """Run `work()`, which takes `steps` steps on a CUDA GPU, under torch's profiler; results as `group_events`."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         work()
@@ -44,30 +39,30 @@ def step_groups(work, steps):
     return group_events(events, steps)
 
 
-def group_events(events, steps):
+def group_events(events: Iterable[JsonObject], steps: int) -> tuple[dict[str, float], list[tuple[str, float]]]:
     """Sum the GPU's events of a trace by group.
 
     Args:
-        events: list of dict in Chrome's trace format, with "cat", "name" and "dur" in microseconds.
-        steps: number of steps they belong to.
+        events: in Chrome's trace format, with "cat", "name" and "dur" in microseconds.
 
     Returns:
-        as `step_groups`
+        group -> ms per step, the longest first; and the ten longest kernels, (name, ms per step).
     """
-    groups, names = defaultdict(float), defaultdict(float)
+    groups: dict[str, float] = defaultdict(float)
+    names: dict[str, float] = defaultdict(float)
     for event in events:
         if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
             milliseconds = event.get("dur", 0) / 1000 / steps
             groups[group_of(event["name"])] += milliseconds
             names[event["name"]] += milliseconds
-
-    def longest(sums):
-        return sorted(sums.items(), key=lambda item: -item[1])
-
-    return dict(longest(groups)), longest(names)[:10]
+    return dict(_longest_first(groups)), _longest_first(names)[:10]
 
 
-def group_of(name):
-    """str: the group of a kernel."""
+def _longest_first(sums: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(sums.items(), key=lambda item: -item[1])
+
+
+def group_of(name: str) -> str:
+    """The group of a kernel."""
     found = (group for group, pattern in GROUPS.items() if re.search(pattern, name.lower()))
     return next(found, OTHER)

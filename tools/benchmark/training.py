@@ -1,317 +1,182 @@
-"""Training: images a second of the real loop in several variants, what it waits for, and what it does with the time."""
+"""Training: images per second of the real loop in several variants, its waiting times, and its time by kind of kernel."""
 
-import time
-from itertools import islice
+from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 
 import torch
 
+from learning.data.datasets.base import Dataset
 from learning.device import pick_device
 from tools.benchmark import flops, kernels
-from tools.benchmark.limits import fits, peak_gib, reset_peak
-from tools.benchmark.loading import mixing_ms, synchronize
-from tools.benchmark.material import open_data
-from tools.benchmark.measure import Goal, at_full_size, one_line, progress, table
-from tools.benchmark.variants import VARIANTS, build, default_variants
+from tools.benchmark.drawn_data import open_workload_data
+from tools.benchmark.measure import Deadline, Goal, JsonObject, format_table, one_line, progress
+from tools.benchmark.memory import GIB, train_within
+from tools.benchmark.mixing_time import time_mixing
+from tools.benchmark.settings import Settings, Workload
+from tools.benchmark.track import Track, measure_all
+from tools.benchmark.variants import SPECS, build_variant, default_variants
 
-_GIB = 2**30
-_LIMIT = 11e9  # bytes of the small GPU that a batch of 8 shall fit on
+_LIMIT = 11e9  # bytes of the small GPU that must fit a batch of 8
 _PROFILED_STEPS = 5
+_HEADER = [
+    *("train", "images/s", "ms/step", "waiting %", "in next %", "x bare", "peak GiB", "TFLOP/s", "MFU %", "x tutorial"),
+]
 
 
-def run(settings, folder, deadline):
-    """Measure, print tables, and return (figures, goals).
-
-    Args:
-        settings: options of the benchmark.
-        folder: working folder.
-        deadline: Deadline.
-    """
-    names, device = chosen(settings), pick_device(settings.device)
-    data = open_data(settings, folder, settings.num_images, 4)
+def run(settings: Settings, folder: Path, deadline: Deadline) -> tuple[JsonObject, list[Goal]]:
+    """Measure and print tables."""
+    workload = settings.workload
+    device = pick_device(workload.device)
+    names = chosen_variants(settings, device)
+    data = open_workload_data(workload, folder, workload.num_images, 4)
     memory = None
     if device.type == "cuda" and "blocks" in names:
-        memory = fits(lambda: build("blocks", settings, folder, data), _LIMIT)
+        memory = train_within(_LIMIT, lambda: build_variant("blocks", workload, folder, data))
         print(memory["words"], end="\n\n", flush=True)
-    tracks = measure_all(names, settings, folder, data, device, deadline)
-    crop = settings.crop_size or data.spec.CROP_SIZE
-    effort = flops.flops_an_image(settings.model, len(data.labels.classes), crop)
+    tracks = measure_all(names, workload, folder, data, settings.repeats, deadline)
+    crop_size = workload.crop_size or data.spec.CROP_SIZE
+    per_image = flops.flops_per_image(workload.model, len(data.labels.classes), crop_size)
     peak = flops.peak_tflops(settings.peak_tflops, device)
-    figures = {
+    variants = {name: track.figures(per_image, peak) for name, track in tracks.items()}
+    figures: JsonObject = {
         "device": str(device),
-        "gflops_an_image": effort / 1e9,
+        "gflops_an_image": per_image / 1e9,
         "peak_tflops": peak,
         "memory_limit": memory,
-        "variants": {name: track.figures(effort, peak) for name, track in tracks.items()},
+        "variants": variants,
     }
     figures |= ratios(tracks)
     print()
-    print_variants(figures, settings, device)
-    alive = {name: track for name, track in tracks.items() if track.rounds and not track.error}
-    ours = alive.get("ours")
-    if ours:
-        figures |= time_mixing(ours, data, settings)
+    print_variants(figures, workload, device)
+    working = {name: track for name, track in tracks.items() if track.rounds and not track.error}
+    if "ours" in working:
+        figures |= mixing_figures(working["ours"], data, settings.repeats)
     if device.type == "cuda":
         figures["kernels"] = {
-            name: profile(alive[name], figures["variants"][name]) for name in ("ours", "compile") if name in alive
+            name: profile(working[name], variants[name]["ready_step_ms"])
+            for name in ("ours", "compile")
+            if name in working
         }
-    return figures, goals(figures, device, at_full_size(settings))
+    return figures, goals(figures, device, workload.is_full_size)
 
 
-def chosen(settings):
-    """list of str: the variants to measure, each once; the tutorial's is the second, so that time is left for it."""
-    names = settings.variants or default_variants(settings.device)
+def chosen_variants(settings: Settings, device: torch.device) -> list[str]:
+    """The variants to measure, without duplicates; the tutorial is the second, so that there is time for it."""
+    names = list(settings.variants or default_variants(device))
     if settings.as_tutorial:
-        names = [names[0], "tutorial", *names[1:]]
+        names.insert(1, "tutorial")
     return list(dict.fromkeys(names))
 
 
-class Track:
-    """A variant and what was measured of it.
-
-    Args:
-        batch_size: images a step.
-    """
-
-    def __init__(self, batch_size):
-        self.batch_size, self.steps, self.error, self.peak, self.data_gib = batch_size, 0, None, None, 0.0
-        self.variant, self.ready, self.step, self.rounds = None, None, 0.0, []
-
-    def prepare(self, make):
-        """Build the variant, warm it up, and measure its memory."""
-        occupied = reset_peak()
-        began = time.perf_counter()
-        self.variant = make()
-        self.steps, self.data_gib = self.variant.steps, self.variant.data_bytes / _GIB
-        self.ready = self.variant.ready_batch()
-        on_gpu = self.variant.device.type != "cpu"
-        self._seconds(self.variant.loop, [self.ready] * (3 if on_gpu else 1))
-        self.warm_up = time.perf_counter() - began
-        reset_peak()
-        self.step = self._seconds(self.variant.loop, [self.ready] * 2) / 2
-        self.peak = peak_gib(self.variant.device, occupied)
-
-    def shorten(self, seconds):
-        """Take fewer steps of an epoch where a round would last longer than `seconds`."""
-        if 3 * self.steps * self.step > seconds:
-            self.steps = min(self.steps, max(2, int(seconds / 3 / self.step)))
-
-    def measure(self):
-        """One round: an epoch as it is, the same steps on a ready batch, and where there are any the bare steps."""
-        waiting = Waiting(self.variant.batches(), self.steps)
-        ready = [self.ready] * self.steps
-        found = {"epoch": self._seconds(self.variant.loop, waiting), "ready": self._seconds(self.variant.loop, ready)}
-        if self.variant.bare:
-            found["bare"] = self._seconds(self.variant.bare, ready)
-        self.rounds.append(found | {"next": waiting.seconds})
-
-    def _seconds(self, work, batches):
-        synchronize(self.variant.device)
-        began = time.perf_counter()
-        work(batches)
-        synchronize(self.variant.device)
-        return time.perf_counter() - began
-
-    def drop(self, error):
-        """Forget the variant, which failed."""
-        self.error, self.variant, self.ready = one_line(error), None, None
-
-    def figures(self, effort, peak):
-        """dict of the medians over the rounds; only "error" where there was none.
-
-        Args:
-            effort: floating point operations an image.
-            peak: TFLOP/s that are everything the device can do, or None.
-        """
-        if not self.rounds:
-            return {"error": self.error or "no time left"}
-
-        def middle(value):
-            return median(map(value, self.rounds))
-
-        speed = self.batch_size * self.steps / middle(lambda found: found["epoch"])
-        figures = {
-            "images_per_second": speed,
-            "step_ms": 1000 * middle(lambda found: found["epoch"]) / self.steps,
-            "ready_step_ms": 1000 * middle(lambda found: found["ready"]) / self.steps,
-            "waiting_share": middle(lambda found: 1 - found["ready"] / found["epoch"]),
-            "next_share": middle(lambda found: found["next"] / found["epoch"]),
-            "peak_gib": self.peak,
-            "data_gib": self.data_gib,
-            "prepare_s": self.warm_up,
-            "tflops": speed * effort / 1e12,
-            "steps": self.steps,
-            "rounds": len(self.rounds),
-        }
-        if "bare" in self.rounds[0]:
-            figures["epoch_over_bare"] = middle(lambda found: found["epoch"] / found["bare"])
-        return figures | ({"mfu": figures["tflops"] / peak} if peak else {})
-
-
-class Waiting:
-    """The first batches of an epoch; sums up the seconds that the host spends in asking for them.
-
-    Args:
-        batches: of the epoch.
-        steps: how many of them.
-    """
-
-    def __init__(self, batches, steps):
-        self.batches, self.steps, self.seconds = batches, steps, 0.0
-
-    def __iter__(self):
-        began = time.perf_counter()
-        batches = islice(self.batches, self.steps)  # where a loader starts its workers
-        while True:
-            batch = next(batches, None)
-            self.seconds += time.perf_counter() - began
-            if batch is None:
-                return
-            yield batch
-            began = time.perf_counter()
-
-
-def measure_all(names, settings, folder, data, device, deadline):
-    """Build every variant and measure one round of it, then further rounds of all in turn while there is time.
-
-    Returns:
-        dict of name -> Track
-    """
-    tracks = {name: Track(settings.batch_size) for name in names}
-    for place, (name, track) in enumerate(tracks.items()):
-        if deadline.passed and any(other.rounds for other in tracks.values()):
-            track.error = "no time left"
-            continue
-        progress(f"{name}: {VARIANTS[name].words}")
-        attempt(name, track, track.prepare, lambda name=name: build(name, settings, folder, data))
-        attempt(name, track, track.shorten, deadline.left() / 2 / (len(tracks) - place))
-        attempt(name, track, track.measure)
-        if track.rounds:  # said at once: what comes later may take all the time there is
-            speed = settings.batch_size * track.steps / track.rounds[0]["epoch"]
-            print(f"{name}: {speed:.3g} images/s in the first round, {track.peak:.2f} GiB", flush=True)
-    for turn in range(1, settings.repeats):
-        for name, track in tracks.items():
-            if not deadline.passed:
-                progress(f"round {turn + 1} of {settings.repeats}: {name}")
-                attempt(name, track, track.measure)
-    return tracks
-
-
-def attempt(name, track, work, *arguments):
-    """Do a part of a variant's measurement; a failure is one line, and the others go on."""
-    if track.error:
-        return
-    try:
-        work(*arguments)
-    except Exception as error:  # whatever a variant dies of, memory or a compiler, is a result of the measurement
-        track.drop(error)
-        print(f"{name} failed: {track.error}", flush=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def ratios(tracks):
-    """dict of "NAME_over_tutorial": images/s of a variant over the tutorial's, median of the ratios of each round."""
+def ratios(tracks: Mapping[str, Track]) -> dict[str, float]:
+    """ "NAME_over_tutorial": images per second of a variant over the tutorial's, median over the rounds."""
     base = tracks.get("tutorial")
     if not base or not base.rounds:
         return {}
     return {
         f"{name}_over_tutorial": median(
-            theirs["epoch"] / base.steps * track.steps / mine["epoch"]
-            for theirs, mine in zip(base.rounds, track.rounds, strict=False)
+            theirs.epoch / base.steps * track.steps / ours.epoch
+            for theirs, ours in zip(base.rounds, track.rounds, strict=False)
         )
         for name, track in tracks.items()
         if track is not base and track.rounds
     }
 
 
-def print_variants(figures, settings, device):
+def print_variants(figures: JsonObject, workload: Workload, device: torch.device) -> None:
     """Print the table of the variants."""
-    rows, notes = [], []
+    rows = []
+    notes = []
     for name, found in figures["variants"].items():
         if "error" in found:
-            notes.append(f"{name}: left out, {found['error']}")
+            notes.append(f"{name}: skipped, {found['error']}")
             continue
-        percent = [100 * found[key] for key in ("waiting_share", "next_share")]
-        mfu = 100 * found["mfu"] if "mfu" in found else None
-        row = [name, found["images_per_second"], found["step_ms"], *percent, found.get("epoch_over_bare")]
-        rows.append([*row, found["peak_gib"], found["tflops"], mfu, figures.get(f"{name}_over_tutorial")])
-        words = VARIANTS[name].words + (
-            f"; {found['data_gib']:.2f} GiB of the memory are the data" if found["data_gib"] else ""
-        )
-        notes.append(
-            f"{name}: {words}; ready after {found['prepare_s']:.1f} s, {found['rounds']} rounds of {found['steps']} steps"
-        )
-    header = [
-        "train",
-        "images/s",
-        "ms/step",
-        "waiting %",
-        "in next %",
-        "x bare",
-        "peak GiB",
-        "TFLOP/s",
-        "MFU %",
-        "x tutorial",
-    ]
-    crop = "x".join(map(str, settings.crop_size or ["data set's"]))
-    print(f"{settings.model}, crop {crop}, batch {settings.batch_size}, on {device}")
-    print(table(header, rows))
+        rows.append(_variant_row(name, found, figures.get(f"{name}_over_tutorial")))
+        notes.append(_variant_note(name, found))
+    crop = "x".join(map(str, workload.crop_size or ["data set's"]))
+    print(f"{workload.model}, crop {crop}, batch {workload.batch_size}, on {device}")
+    print(format_table(_HEADER, rows))
     print("\n".join(notes))
-    memory = "of this variant on the GPU" if device.type == "cuda" else "of the process so far, so only the first tells"
     print(
-        "waiting: how much longer an epoch takes than the same steps on one ready batch; in next: the host's time in next();"
+        "waiting: additional time of an epoch over the same steps on one ready batch; in next: the host's time in next();"
     )
-    print(f"x bare: epoch over forward, loss, backward, step alone; peak: most memory {memory}", end="\n\n")
+    memory = "of this variant on the GPU"
+    if device.type != "cuda":
+        memory = "of the process so far, valid for the first variant only"
+    print(f"x bare: epoch over forward, loss, backward, step; peak: peak memory {memory}", end="\n\n")
 
 
-def time_mixing(track, data, settings):
-    """Time the mixers on a ready batch; print and return them, in ms and as share of a step."""
-    if settings.batch_size < 2:
+def _variant_row(name: str, found: JsonObject, over_tutorial: float | None) -> list[float | str | None]:
+    return [
+        name,
+        found["images_per_second"],
+        found["step_ms"],
+        100 * found["waiting_share"],
+        100 * found["next_share"],
+        found.get("epoch_over_bare"),
+        found["peak_gib"],
+        found["tflops"],
+        100 * found["mfu"] if "mfu" in found else None,
+        over_tutorial,
+    ]
+
+
+def _variant_note(name: str, found: JsonObject) -> str:
+    on_gpu = f"; {found['data_gib']:.2f} GiB of the memory are the data" if found["data_gib"] else ""
+    measured = f"ready after {found['prepare_s']:.1f} s, {found['rounds']} rounds of {found['steps']} steps"
+    return f"{name}: {SPECS[name].description}{on_gpu}; {measured}"
+
+
+def mixing_figures(track: Track, data: Dataset, repeats: int) -> dict[str, float]:
+    """Time and print the mixing of a ready batch, in ms and as a share of a step."""
+    milliseconds = time_mixing(*track.prepared.ready, data, 4 * repeats)
+    if not milliseconds:
         return {}
-    figures = mixing_ms(*track.ready, data, 4 * settings.repeats)
-    step = 1000 * median(found["epoch"] for found in track.rounds) / track.steps
-    shares = {name.replace("_ms", "_share"): value / step for name, value in figures.items()}
-    rows = [[name.removesuffix("_ms"), value, 100 * value / step] for name, value in figures.items()]
-    print(table(["mixing a batch", "ms", "% of a step"], rows), end="\n\n")
-    return figures | shares
+    step = 1000 * median(found.epoch for found in track.rounds) / track.steps
+    shares = {name.replace("_ms", "_share"): value / step for name, value in milliseconds.items()}
+    rows = [[name.removesuffix("_ms"), value, 100 * value / step] for name, value in milliseconds.items()]
+    print(format_table(["mixing a batch", "ms", "% of a step"], rows), end="\n\n")
+    return milliseconds | shares
 
 
-def profile(track, found):
-    """Print where the time of a step goes, and return it: dict of groups, of the longest kernels, and the idle time."""
+def profile(track: Track, step_ms: float) -> JsonObject:
+    """Print and return the time of a step on a ready batch by group of kernels, idle time, and the longest kernels."""
     progress("profiling")
+    variant, ready = track.prepared
     try:
-        groups, longest = kernels.step_groups(
-            lambda: track.variant.loop([track.ready] * _PROFILED_STEPS), _PROFILED_STEPS
-        )
+        groups, longest = kernels.profile_steps(lambda: variant.loop([ready] * _PROFILED_STEPS), _PROFILED_STEPS)
     except Exception as error:
         print(f"profiling failed: {one_line(error)}")
         return {"error": one_line(error)}
-    busy, step = sum(groups.values()), found["ready_step_ms"]
-    groups = groups | {"no kernel running": max(0.0, step - busy)}
-    rows = [[group, value, 100 * value / step] for group, value in groups.items()]
-    print(table([f"a step of {found['ready_step_ms']:.1f} ms on a ready batch", "ms", "%"], rows), end="\n\n")
-    print(table(["longest kernels", "ms"], [[name[:90], value] for name, value in longest]), end="\n\n")
+    groups = groups | {"no kernel running": max(0.0, step_ms - sum(groups.values()))}
+    rows = [[group, value, 100 * value / step_ms] for group, value in groups.items()]
+    print(format_table([f"a step of {step_ms:.1f} ms on a ready batch", "ms", "%"], rows), end="\n\n")
+    print(format_table(["longest kernels", "ms"], [[name[:90], value] for name, value in longest]), end="\n\n")
     return {"groups_ms": groups, "longest_ms": dict(longest)}
 
 
-def goals(figures, device, full_size):
-    """list of Goal: those that the figures at hand can answer on this device; a GPU's are for the full size only."""
-    found, result = figures["variants"], []
-
-    def add(what, value, *goal):
-        if value is not None:
-            result.append(Goal(what, value, *goal))
-
-    ours, compiled = found.get("ours", {}), found.get("compile", {})
+def goals(figures: JsonObject, device: torch.device, full_size: bool) -> list[Goal]:
+    """The goals for which this device has figures; those of a GPU apply to the full size only."""
+    found = figures["variants"]
+    ours = found.get("ours", {})
     if device.type == "cpu":
-        add("epoch over the bare steps", ours.get("epoch_over_bare"), "<=", 1.03)
-    if device.type == "cuda" and full_size:
-        add("training, ours over the tutorial's way", figures.get("ours_over_tutorial"), ">=", 4)
-        add("share of the peak, eager", ours.get("mfu"), ">=", 0.3)
-        add("share of the peak, compiled", compiled.get("mfu"), ">=", 0.4)
-        add("share of the time waiting for data", ours.get("waiting_share"), "<", 0.02)
-        add("memory with --checkpoint_blocks", found.get("blocks", {}).get("peak_gib"), "<=", _LIMIT / _GIB, "GiB")
-        for name in ("cutmix", "classmix", "copyblob"):
-            add(f"{name}, share of a step", figures.get(f"{name}_share"), "<", 0.02)
-    return result
+        return _goal("epoch over the bare steps", ours.get("epoch_over_bare"), "<=", 1.03)
+    if device.type != "cuda" or not full_size:
+        return []
+    peak_gib = found.get("blocks", {}).get("peak_gib")
+    return [
+        *_goal("training, ours over the tutorial's", figures.get("ours_over_tutorial"), ">=", 4),
+        *_goal("share of the peak, eager", ours.get("mfu"), ">=", 0.3),
+        *_goal("share of the peak, compiled", found.get("compile", {}).get("mfu"), ">=", 0.4),
+        *_goal("share of the time waiting for data", ours.get("waiting_share"), "<", 0.02),
+        *_goal("memory with --checkpoint_blocks", peak_gib, "<=", _LIMIT / GIB, "GiB"),
+        *_goal("cutmix, share of a step", figures.get("cutmix_share"), "<", 0.02),
+        *_goal("classmix, share of a step", figures.get("classmix_share"), "<", 0.02),
+        *_goal("copyblob, share of a step", figures.get("copyblob_share"), "<", 0.02),
+    ]
+
+
+def _goal(what: str, value: float | None, relation: str, limit: float, unit: str = "") -> list[Goal]:
+    """A list of the goal, empty if its figure was not measured."""
+    return [] if value is None else [Goal(what, value, relation, limit, unit)]

@@ -1,1 +1,1 @@
-"""Parts of tools.check: one picture, all pictures together."""
+"""Parts of tools.check: checks of one sample, checks across samples, the report."""

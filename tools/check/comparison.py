@@ -1,182 +1,198 @@
-"""All pictures of a data set together: classes that are missing, pictures that occur twice, sizes that stand out."""
+"""Checks across the samples of a data set: absent classes, duplicates, unusual sizes."""
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from learning.data.datasets.base import Finding
+from learning.data.datasets.base import Dataset, Finding
+from tools.check.checked_sample import CheckedSample
 from tools.check.phash import NEAR, NUM_BITS, distances
 
-_RARE = 2  # a class in so few images of a split
-_SPLIT_WORTH_COUNTING = 20  # images; in smaller splits every class is rare
+_RARE = 2  # a class in at most so many images of a split
+_MIN_IMAGES_FOR_RARE = 20  # in smaller splits every class is rare
 
 
-def compare(dataset, pictures):
-    """Judge the pictures of all splits against each other.
-
-    Args:
-        dataset: learning.data.datasets.base.Dataset.
-        pictures: list of tools.check.picture.Picture, in the order of the splits.
-
-    Returns:
-        list of Finding, all of them warnings.
-    """
-    splits = {split: [picture for picture in pictures if picture.split == split] for split in dataset.splits}
-    findings = _odd_sizes(pictures)
+def compare(dataset: Dataset, samples: Sequence[CheckedSample]) -> list[Finding]:
+    """Check the samples of all splits, in the order of the splits, against each other; all findings are warnings."""
+    splits = {split: [sample for sample in samples if sample.split == split] for split in dataset.splits}
+    findings = _unusual_sizes(samples)
     for split, members in splits.items():
-        findings += _classes(dataset, split, [picture for picture in members if picture.pixels is not None])
+        findings += _absent_classes(dataset, split, members)
+        findings += _rare_classes(dataset, split, members)
         findings += _unused_files(dataset, split, members)
-    findings += _duplicates(pictures)
+    findings += _duplicates(samples)
     for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
         findings += _near_duplicates(splits.get(later, []), splits.get(earlier, []))
-        findings += _recordings(splits.get(later, []), splits.get(earlier, []), pictures)
-    return findings + _equal_labels(pictures)
+        findings += _shared_recordings(splits.get(later, []), splits.get(earlier, []), samples)
+    return findings + _equal_labels(samples)
 
 
-def _warning(kind, picture, what, advice):
-    return Finding(kind, picture.split, picture.sample.image, what, advice, "warning")
+def _warning(kind: str, checked: CheckedSample, what: str, advice: str) -> Finding:
+    return Finding(kind, checked.split, checked.sample.image, what, advice, "warning")
 
 
-def _odd_sizes(pictures):
-    sizes = Counter(picture.size for picture in pictures if picture.size)
-    usual, number = sizes.most_common(1)[0] if sizes else (None, 0)
-    if 2 * number <= sum(sizes.values()):
-        return []  # sizes vary by nature
+def _unusual_sizes(samples: Sequence[CheckedSample]) -> list[Finding]:
+    sizes = Counter(checked.size for checked in samples if checked.size)
+    total = sum(sizes.values())
+    if not sizes:
+        return []
+    (usual, number) = sizes.most_common(1)[0]
+    if 2 * number <= total:
+        return []  # images of many sizes are normal for this data set
     return [
         _warning(
             "unusual size",
-            picture,
-            f"is {picture.size[0]}x{picture.size[1]}, while {number} of {sum(sizes.values())} images are "
-            f"{usual[0]}x{usual[1]}",
-            "look whether it belongs here",
+            checked,
+            f"is {checked.size[0]}x{checked.size[1]}, while {number} of {total} images are {usual[0]}x{usual[1]}",
+            "check that it belongs to this data set",
         )
-        for picture in pictures
-        if picture.size not in (None, usual)
+        for checked in samples
+        if checked.size and checked.size != usual
     ]
 
 
-def _classes(dataset, split, labelled):
-    """Classes that no label map of the split holds, or only one or two."""
+def _images_of_each_class(labelled: Sequence[CheckedSample]) -> np.ndarray:
+    """Number of images that contain each class, int64 (C,)."""
+    return (np.stack([checked.pixels for checked in labelled if checked.pixels is not None]) > 0).sum(0)
+
+
+def _absent_classes(dataset: Dataset, split: str, members: Sequence[CheckedSample]) -> list[Finding]:
+    """Classes that no label map of the split contains."""
+    labelled = [checked for checked in members if checked.pixels is not None]
     if not labelled:
         return []
-    images = (np.stack([picture.pixels for picture in labelled]) > 0).sum(0)
+    images = _images_of_each_class(labelled)
+    absent = [name for name, number in zip(dataset.labels.names, images, strict=True) if number == 0]
+    if not absent:
+        return []
+    what = f"has no pixel of {', '.join(absent)} in its {split} split"
+    advice = "they cannot be learned" if split == "train" else "they have no IoU there"
+    return [Finding("absent class", split, dataset.root, what, advice, "warning")]
+
+
+def _rare_classes(dataset: Dataset, split: str, members: Sequence[CheckedSample]) -> list[Finding]:
+    """Classes in only one or two label maps of the split."""
+    labelled = [checked for checked in members if checked.pixels is not None]
+    if len(labelled) < _MIN_IMAGES_FOR_RARE:
+        return []
+    images = _images_of_each_class(labelled)
     findings = []
-    if absent := [name for name, number in zip(dataset.labels.names, images, strict=True) if number == 0]:
-        what = f"has no pixel of {', '.join(absent)} in its {split} split"
-        advice = "nothing can be learned of it there" if split == "train" else "it has no score there"
-        findings.append(Finding("absent class", split, dataset.root, what, advice, "warning"))
-    if len(labelled) >= _SPLIT_WORTH_COUNTING:
-        for index in np.flatnonzero((images > 0) & (images <= _RARE)):
-            holders = [picture for picture in labelled if picture.pixels[index]]
-            what = f"is one of only {len(holders)} of {len(labelled)} {split} images with {dataset.labels.names[index]}"
-            what = what.replace("one of only 1 of", "the only one of")
-            advice = (
-                "there is next to nothing to learn from" if split == "train" else "the score of this class hangs on it"
-            )
-            findings.append(_warning("rare class", holders[0], what, advice))
+    for index in np.flatnonzero((images > 0) & (images <= _RARE)):
+        number = images[index]
+        share = "the only one" if number == 1 else f"one of only {number}"
+        what = f"is {share} of {len(labelled)} {split} images with {dataset.labels.names[index]}"
+        advice = "too few images to learn this class" if split == "train" else "the IoU of this class depends on them"
+        first = next(checked for checked in labelled if checked.pixels is not None and checked.pixels[index])
+        findings.append(_warning("rare class", first, what, advice))
     return findings
 
 
-def _unused_files(dataset, split, members):
-    """Pictures beside the images whose names or formats make them no part of the data set."""
-    used = {picture.sample.image.with_suffix("") for picture in members}
+def _unused_files(dataset: Dataset, split: str, members: Sequence[CheckedSample]) -> list[Finding]:
+    """Image files beside the samples whose names or formats exclude them from the data set."""
+    used = {checked.sample.image.with_suffix("") for checked in members}
     findings = []
-    for folder in sorted({picture.sample.image.parent for picture in members}):
-        others = [
-            path
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in Image.registered_extensions() and path.with_suffix("") not in used
-        ]
-        others = [path for path in others if path.is_file() and not path.name.startswith(".")]
-        if others:
-            what = "is not used" + _and_more(len(others) - 1, "files")
-            advice = f"if it is an image of the data set, name it as the others ({dataset.spec.IMAGES})"
-            findings.append(Finding("unused file", split, others[0], what, advice, "warning"))
+    for folder in sorted({checked.sample.image.parent for checked in members}):
+        images = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in Image.registered_extensions()]
+        unused = [path for path in images if path.with_suffix("") not in used]
+        unused = [path for path in unused if path.is_file() and not path.name.startswith(".")]
+        if unused:
+            what = "is not used" + _and_more(len(unused) - 1, "files")
+            advice = f"if it is an image of the data set, name it like the others ({dataset.spec.IMAGES})"
+            findings.append(Finding("unused file", split, unused[0], what, advice, "warning"))
     return findings
 
 
-def _and_more(number, things):
+def _and_more(number: int, things: str) -> str:
     return f" (and {number} more {things})" if number else ""
 
 
-def _duplicates(pictures):
+def _duplicates(samples: Iterable[CheckedSample]) -> list[Finding]:
     """Groups of images with exactly the same pixels in one split."""
     groups = defaultdict(list)
-    for picture in pictures:
-        if picture.digest:
-            groups[picture.split, picture.digest].append(picture)
+    for checked in samples:
+        if checked.digest:
+            groups[checked.split, checked.digest].append(checked)
     findings = []
     for first, *others in groups.values():
         if others:
             what = f"has the same pixels as {others[0].sample.image}" + _and_more(len(others) - 1, "images")
-            labels = {picture.label_digest for picture in (first, *others)} - {None}
+            labels = {checked.label_digest for checked in (first, *others)} - {None}
             what += ", but another label" if len(labels) > 1 else ""
             findings.append(_warning("duplicate image", first, what, "keep one of them"))
     return findings
 
 
-def _near_duplicates(later, earlier):
+def _near_duplicates(later: Iterable[CheckedSample], earlier: Iterable[CheckedSample]) -> list[Finding]:
     """Images of one split that look like an image of another."""
-    candidates = [picture for picture in earlier if picture.likeness is not None]
+    candidates = [checked for checked in earlier if checked.image_hash is not None]
     if not candidates:
         return []
-    hashes = np.stack([picture.likeness for picture in candidates])
+    hashes = np.stack([checked.image_hash for checked in candidates if checked.image_hash is not None])
     findings = []
-    for picture in later:
-        if picture.likeness is None:
+    for checked in later:
+        if checked.image_hash is None:
             continue
-        bits = distances(hashes, picture.likeness)
+        bits = distances(hashes, checked.image_hash)
         if bits.min() <= NEAR:
             other = candidates[bits.argmin()]
             more = _and_more(int((bits <= NEAR).sum()) - 1, f"of {other.split}")
             what = f"has the same pixels as {other.sample.image}{more}"
-            if other.digest != picture.digest:
+            if other.digest != checked.digest:
                 what = f"looks like {other.sample.image}{more}: their hashes differ in {bits.min()} of {NUM_BITS} bits"
-            advice = f"keep such pictures in one split: a score on what {other.split} holds flatters"
-            findings.append(_warning("near duplicate across splits", picture, what, advice))
+            advice = (
+                f"keep such images in one split: scores on images that resemble those of {other.split} are too high"
+            )
+            findings.append(_warning("near duplicate across splits", checked, what, advice))
     return findings
 
 
-def _recordings(later, earlier, pictures):
-    """Recordings (file names that differ in their last number only) of which two splits hold frames."""
-    of = {id(picture): re.sub(r"\d+\D*$", "", picture.sample.name) for picture in pictures}
-    sizes = Counter(of.values())
-    frames = Counter(of[id(picture)] for picture in earlier)
+def _recording(checked: CheckedSample) -> str:
+    """The file name up to its last number."""
+    return re.sub(r"\d+\D*$", "", checked.sample.name)
+
+
+def _shared_recordings(
+    later: Sequence[CheckedSample], earlier: Sequence[CheckedSample], samples: Iterable[CheckedSample]
+) -> list[Finding]:
+    """Recordings (file names that differ in their last number only) with frames in two splits."""
+    if len({_recording(checked) for checked in samples}) < 2:
+        return []  # one name for all, as in image_0001, is not a recording
+    frames = Counter(map(_recording, earlier))
+    # A name with a single frame in the other split is not a recording, either.
+    shared = {_recording(checked) for checked in later if frames[_recording(checked)] > 1} - {""}
     findings = []
-    # One name for all, as in image_0001, is no recording; nor is a name with a single frame in the other split.
-    shared = {of[id(picture)] for picture in later if frames[of[id(picture)]] > 1} - {""} if len(sizes) > 1 else ()
     for name in sorted(shared):
-        first, *others = [picture for picture in later if of[id(picture)] == name]
+        first, *others = [checked for checked in later if _recording(checked) == name]
         also = f", as are {len(others)} more of the {len(later)} {first.split} images," if others else ""
-        what = (
-            f"is a frame of the recording {name.strip('_-. ')}{also} and {earlier[0].split} holds {frames[name]} of it"
-        )
-        advice = "a score on a recording that training knows flatters; keep each recording in one split"
+        frames_there = f"{earlier[0].split} holds {frames[name]} of it"
+        what = f"is a frame of the recording {name.strip('_-. ')}{also} and {frames_there}"
+        advice = "scores on recordings seen in training are too high; keep each recording in one split"
         findings.append(_warning("recording in two splits", first, what, advice))
     return findings
 
 
-def _equal_labels(pictures):
-    """Label maps that are equal although their images are not even alike."""
+def _equal_labels(samples: Iterable[CheckedSample]) -> list[Finding]:
+    """Equal label maps of images that do not look alike."""
     groups = defaultdict(list)
-    for picture in pictures:
-        if picture.label_digest and picture.digest:
-            groups[picture.label_digest].append(picture)
+    for checked in samples:
+        if checked.label_digest and checked.digest:
+            groups[checked.label_digest].append(checked)
     findings = []
     for first, *others in groups.values():
-        others = [picture for picture in others if not _alike(picture, first)]
-        if others:
-            what = f"equals the label map {others[0].sample.label}" + _and_more(len(others) - 1, "label maps")
-            path, advice = first.sample.label, "the images differ: one of the label maps belongs to another picture"
-            findings.append(Finding("equal label maps", first.split, path, what, advice, "warning"))
+        different = [checked for checked in others if not _look_alike(checked, first)]
+        if different:
+            what = f"equals the label map {different[0].sample.label}" + _and_more(len(different) - 1, "label maps")
+            advice = "the images differ: one of the label maps belongs to another image"
+            findings.append(Finding("equal label maps", first.split, first.sample.label, what, advice, "warning"))
     return findings
 
 
-def _alike(one, other):
+def _look_alike(one: CheckedSample, other: CheckedSample) -> bool:
     if one.digest == other.digest:
         return True
-    if one.likeness is None or other.likeness is None:
+    if one.image_hash is None or other.image_hash is None:
         return False
-    return distances(one.likeness[None], other.likeness)[0] <= NEAR
+    return bool(distances(one.image_hash[None], other.image_hash)[0] <= NEAR)

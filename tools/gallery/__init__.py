@@ -1,1 +1,1 @@
-"""Parts of `tools.gallery` and `tools.compare`."""
+"""Parts of tools.gallery: thumbnails, sections, curves, the page."""

@@ -1,191 +1,181 @@
-"""The mistakes of a run as one HTML file: `python -m tools.gallery RUN`, then open RUN/gallery_val.html in a browser.
+"""The errors of a run as one HTML file: `python -m tools.gallery RUN`, then open RUN/gallery_val.html in a browser.
 
-Worst images first, each with a slider between input, truth, prediction and errors; classes, confusions, curves, options.
+Worst images first, each with a slider between input, truth, prediction and errors; class scores, confusions, curves, options.
 """
 
 import argparse
-import re
-import shutil
 import sys
-import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from helpers.errors import InputError, exit_status
+from helpers.errors import exit_status
 from helpers.images import read_label
-from helpers.output import replacing_folders
+from helpers.labels import LabelTable
+from helpers.output import Record, Signature, claim_file, claim_folder, replacing_folders, write_text
 from helpers.parsing import Parser
-from helpers.run_folder import write_text
+from helpers.run_folder import read_options_file
 from helpers.scoring import scores
-from helpers.scoring.counting import count_all, in_threads
+from helpers.scoring.counting import count_all
+from helpers.threads import map_in_threads
 from learning.data.datasets import DATASETS
-from learning.data.datasets.splits import remarks
-from learning.data.predictions import find_dataset, find_predictions
-from tools import run_reader as viewing
-from tools.gallery import page, sections, thumbnails
+from learning.data.datasets.base import Dataset, Sample
+from learning.data.datasets.splits import split_warnings
+from learning.data.predictions import find_predictions, open_run_dataset
+from tools.gallery import page, sections
+from tools.gallery.thumbnails import Thumbnails, render
+from tools.run_reader import open_run, read_history
 from tools.runs import DEFAULTS
 
 _PROGRAM = "python -m tools.gallery"
-_MARK = ".made_by_tools_gallery"  # stands in the folders of pictures that this program makes
+_SIGNATURE = Signature(_PROGRAM, f'<meta name="generator" content="{_PROGRAM}">'.encode())
+_RECORD = Record(_PROGRAM, ".made_by_tools_gallery", unsigned=True)
 _WIDTH = 640
 
 
-def main(argv=None):
-    """Write the gallery of the run that the words of `argv` name.
+class PredictedImage(NamedTuple):
+    """A sample, the file of its prediction, and their confusion matrix over label ids, int64 (n, n); None without a label."""
 
-    Raises:
-        InputError: wrong options; missing, unreadable or mismatched files; files that are not this program's own.
-    """
+    sample: Sample
+    prediction: Path
+    confusion: np.ndarray | None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the gallery of a run."""
     args = _parse(argv)
-    run = viewing.open_run(args.run)
-    stored, circumstances = viewing.read_about(run)
-    history = viewing.read_history(run)
+    run = open_run(args.run)
+    environment = read_options_file(run.options)
+    stored = environment.pop("options", {})
+    history = read_history(run)
     output = Path(args.output) if args.output else run.path
-    target, folder = output / f"gallery_{args.split}.html", output / f"gallery_{args.split}_full"
-    _refuse_foreign(target, folder, args.force)
-    dataset = find_dataset(args, run.path)
+    target = output / f"gallery_{args.split}.html"
+    folder = output / f"gallery_{args.split}_full"
+    claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True)
+    claim_folder(folder, "--output", _RECORD, args.force)
+    dataset = open_run_dataset(args.dataset, args.dataset_path, run.path)
     samples = dataset.split(args.split)
-    predictions = find_predictions(run.results(args.split), samples)
-    labelled = all(sample.label for sample in samples)
-    confusions = count_all(samples, predictions, dataset, with_instances=False)[0] if labelled else None
-
-    order = list(worst_first(confusions, dataset.labels) if labelled else range(len(samples)))[: args.max]
-    rendered = _render(dataset, [(samples[i], predictions[i]) for i in order], args, folder)
-    images = [
-        page.image_data(samples[i], confusions[i], size, has_full, position, dataset.labels)
-        if labelled
-        else page.unlabelled_data(samples[i], _predicted(dataset, predictions[i]), size, has_full, position)
-        for position, (i, (_, size, has_full)) in enumerate(zip(order, rendered, strict=True))
-    ]
-    notes = remarks({str(run.path): stored}) if args.split == "val" else []
-    about = {
-        "generator": _PROGRAM,
-        "title": f"{run.path.resolve().name}: {args.split} images",
-        "summary": "; ".join([_summary(dataset, samples, order, labelled), *notes]),
-        "folder": folder.name,
-        "num_images": len(samples),
+    images = evaluate(dataset, samples, find_predictions(run.results(args.split), samples))
+    shown = images[: args.max]
+    thumbnails = _render(dataset, shown, None if args.embed else args.width, folder)
+    notes = split_warnings({str(run.path): stored}) if args.split == "val" else []
+    info = page.PageInfo(
+        generator=_PROGRAM,
+        title=f"{run.path.resolve().name}: {args.split} images",
+        summary="; ".join([_summary(dataset, images, len(shown)), *notes]),
+        folder=folder.name,
+        num_images=len(images),
+    )
+    training_sections = {
+        "Curves": sections.curve_section(history),
+        "Options": sections.option_section(stored, environment, DEFAULTS),
     }
-    total = sum(confusions) if labelled else None
-    above = _sections(total, confusions, dataset.labels, history, stored, circumstances)
-    write_text(target, page.build(about, images, [found for found, _, _ in rendered], total, dataset.labels, above))
-    size = f"{target.stat().st_size / 2**20:.1f} MiB"
-    beside = f" (full size: {folder.name})" if folder.is_dir() and any(has_full for *_, has_full in rendered) else ""
+    write_text(target, _build_page(info, dataset.labels, images, thumbnails, training_sections))
     for line in notes:
         print(line)
-    print(f"{len(order)} of {len(samples)} {args.split} images, {size}; open {target}{beside}")
+    size = f"{target.stat().st_size / 2**20:.1f} MiB"
+    full = f" (full size: {folder.name})" if any(found.has_full for found in thumbnails) else ""
+    print(f"{len(shown)} of {len(images)} {args.split} images, {size}; open {target}{full}")
 
 
-def _render(dataset, pairs, args, folder):
-    """list of `pictures.render`'s answers for (sample, path of its prediction); files of full size go into `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    width = None if args.embed else args.width
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gallery_") as scratch:
-        rendered = in_threads(
-            lambda pair: thumbnails.render(dataset, *pair, width, Path(scratch)), pairs, words="pictures"
-        )
-        _place(folder, Path(scratch))
-    return rendered
-
-
-def _parse(argv):
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog=_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("run", metavar="RUN", help="run folder, with predictions in results_SPLIT")
-    add("--split", choices=("val", "test", "train"), default="val", help="whose predictions (default: %(default)s)")
-    add("--output", metavar="FOLDER", help="where gallery_SPLIT.html goes (default: the run folder)")
-    add("--max", type=int, metavar="N", help="show the N worst images only; scores are those of all")
-    add("--width", type=int, default=_WIDTH, metavar="N", help="of the pictures in the page (default: %(default)s)")
     add(
-        "--embed",
-        action="store_true",
-        help="put all pictures into the page at full size: one file, no folder beside it",
+        "--split",
+        choices=("val", "test", "train"),
+        default="val",
+        help="split of the predictions (default: %(default)s)",
     )
+    add("--output", metavar="FOLDER", help="folder of gallery_SPLIT.html (default: the run folder)")
+    add("--max", type=int, metavar="N", help="show the N worst images only; scores are still of all images")
+    add("--width", type=int, default=_WIDTH, metavar="N", help="of the images in the page (default: %(default)s)")
+    add("--embed", action="store_true", help="embed all images at full size: one file, no folder beside it")
     add("--dataset", choices=tuple(DATASETS), help="data set format (default: the run's, else minicity)")
     add("--dataset_path", metavar="FOLDER", help="its folder (default: the run's, else ./ and its name)")
     add("--force", action="store_true", help="replace files of these names even if this program did not make them")
     args = parser.parse_args(argv)
     for name, lowest in (("max", 1), ("width", 64)):
-        if getattr(args, name) is not None and getattr(args, name) < lowest:
-            parser.error(f"--{name} {getattr(args, name)}: expected at least {lowest}")
+        value = getattr(args, name)
+        if value is not None and value < lowest:
+            parser.error(f"--{name} {value}: expected at least {lowest}")
     return args
 
 
-def worst_first(confusions, labels):
-    """Positions of images by their mean class IoU, lowest first; those without a scored pixel come last.
+def evaluate(dataset: Dataset, samples: Sequence[Sample], predictions: Sequence[Path]) -> list[PredictedImage]:
+    """Compare predictions with the labels, worst images first; without labels for all samples, their own order."""
+    if not all(sample.label for sample in samples):
+        return [PredictedImage(*pair, None) for pair in zip(samples, predictions, strict=True)]
+    confusions, _ = count_all(samples, predictions, dataset, with_instances=False)
+    return [
+        PredictedImage(samples[index], predictions[index], confusions[index])
+        for index in worst_first(confusions, dataset.labels)
+    ]
 
-    Args:
-        confusions: list of int64 (n, n) over label ids, of each image.
-        labels: helpers.labels.LabelTable.
 
-    Returns:
-        int64 (images,)
-    """
+def worst_first(confusions: Iterable[np.ndarray], labels: LabelTable) -> np.ndarray:
+    """Order of images by mean class IoU, lowest first, from their confusion matrices over label ids; NaN comes last."""
     scored = scores.scored_rows(labels)
     return np.argsort([scores.mean(scores.iou(confusion, scored)) for confusion in confusions], kind="stable")
 
 
-def _predicted(dataset, path):
-    """Train ids that occur in a prediction."""
-    values = np.unique(dataset.labels.decoder("ids", "train_ids")[0][read_label(path)])
-    return values[values < len(dataset.labels.classes)]
-
-
-def _summary(dataset, samples, order, labelled):
-    shown = f"the {len(order)} worst of {len(samples)}" if labelled and len(order) < len(samples) else f"{len(order)}"
-    about = "" if labelled else "; they have no labels, so there are predictions and no scores"
-    return f"{shown} images of the {dataset.name} data set in {dataset.root}{about}"
-
-
-def _sections(total, confusions, labels, history, stored, circumstances):
-    found = {}
-    if total is not None:
-        found["Scores"] = sections.score_section(total, labels)
-        found["Confusions"] = sections.confusion_section(total, confusions, labels)
-    found["Curves"] = sections.curve_section(history)
-    found["Options"] = sections.option_section(stored, circumstances, DEFAULTS)
-    return [(title, html) for title, html in found.items() if html]
-
-
-def _refuse_foreign(target, folder, force):
-    """Check that nothing of somebody else would be replaced.
-
-    Raises:
-        InputError: names the file or folder.
-    """
-    if target.is_dir() or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"{target if target.is_dir() else folder} is in the way; move it, or name another --output")
-    if force:
-        return
-    if target.exists() and not _is_own(target):
-        raise InputError(f"{target} was not made by {_PROGRAM}; name another --output, or add --force")
-    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
-        raise InputError(f"the folder {folder} was not made by {_PROGRAM}; name another --output, or add --force")
-
-
-def _is_own(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return re.search(rf'<meta name="generator" content="{re.escape(_PROGRAM)}">', file.read(2000)) is not None
-
-
-def _place(folder, made):
-    """Let the pictures in `made`, if any, take the place of those of an earlier gallery; other files in `folder` stay."""
-    for path in _own_pictures(folder):
-        path.unlink()
-    if any(made.iterdir()):
-        with replacing_folders(folder) as (fresh,):
-            for path in made.iterdir():
-                shutil.move(path, fresh / path.name)
-            (fresh / _MARK).write_text("\n".join(sorted(path.name for path in fresh.iterdir())), encoding="utf-8")
-    elif folder.is_dir() and not any(folder.iterdir()):
+def _render(dataset: Dataset, images: Sequence[PredictedImage], width: int | None, folder: Path) -> list[Thumbnails]:
+    """`tools.gallery.thumbnails.render` of all images; files of full size go into `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folders(folder, record=_RECORD) as (fresh,):
+        rendered = map_in_threads(
+            lambda image: render(dataset, image.sample, image.prediction, width, fresh),
+            images,
+            description="thumbnails",
+        )
+        names = sorted(path.name for path in fresh.iterdir())
+        if names:
+            _RECORD.write(fresh, names)
+    if not any(folder.iterdir()):
         folder.rmdir()
+    return rendered
 
 
-def _own_pictures(folder):
-    """Files that an earlier gallery wrote into `folder`, its list of them included."""
-    mark = folder / _MARK
-    names = [*mark.read_text(encoding="utf-8").splitlines(), _MARK] if mark.is_file() else []
-    return [folder / Path(name).name for name in names if (folder / Path(name).name).is_file()]
+def _build_page(
+    info: page.PageInfo,
+    labels: LabelTable,
+    images: Sequence[PredictedImage],
+    thumbnails: Sequence[Thumbnails],
+    training_sections: Mapping[str, str],
+) -> str:
+    """The HTML of the page; `thumbnails` are of the first images, and empty sections are left out."""
+    confusions = [image.confusion for image in images if image.confusion is not None]
+    total = np.sum(confusions, axis=0) if confusions else None
+    above: dict[str, str] = {}
+    if total is not None:
+        above["Scores"] = sections.score_section(total, labels)
+        above["Confusions"] = sections.confusion_section(total, confusions, labels)
+    above |= {title: html for title, html in training_sections.items() if html}
+    entries = [_entry(labels, *pair, index) for index, pair in enumerate(zip(images, thumbnails, strict=False))]
+    return page.build(info, entries, thumbnails, total, labels, list(above.items()))
+
+
+def _entry(labels: LabelTable, image: PredictedImage, thumbnails: Thumbnails, index: int) -> dict[str, object]:
+    if image.confusion is None:
+        return page.unscored_entry(image.sample, _predicted_classes(labels, image.prediction), thumbnails, index)
+    return page.scored_entry(image.sample, image.confusion, thumbnails, index, labels)
+
+
+def _predicted_classes(labels: LabelTable, path: Path) -> list[int]:
+    """Train ids of the classes that occur in a prediction."""
+    values = np.unique(labels.decoder("ids", "train_ids")[0][read_label(path)])
+    return values[values < len(labels.classes)].tolist()
+
+
+def _summary(dataset: Dataset, images: Sequence[PredictedImage], num_shown: int) -> str:
+    where = f"images of the {dataset.name} data set in {dataset.root}"
+    if any(image.confusion is None for image in images):
+        return f"{num_shown} {where}; they have no labels, so there are predictions but no scores"
+    shown = f"the {num_shown} worst of {len(images)}" if num_shown < len(images) else f"{num_shown}"
+    return f"{shown} {where}"
 
 
 if __name__ == "__main__":

@@ -1,32 +1,37 @@
-"""Curves as SVG inside a page, in the page's own colors, light or dark."""
+"""Line charts as SVG elements in the colors of the page, light or dark."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 220, 46, 12, 12, 34
+_WIDTH = 420
+_HEIGHT = 220
+_LEFT = 46
+_RIGHT = 12
+_TOP = 12
+_BOTTOM = 34
 
 
-def svg(title, epochs, series, top=None):
-    """A line chart over epochs.
+def line_chart(
+    title: str, epochs: Sequence[float], series: Mapping[str, Sequence[float]], top: float | None = None
+) -> str:
+    """A line chart over at least one epoch, as an <svg> element.
 
     Args:
-        title: str, for those who cannot see it.
-        epochs: list of float, at least 1.
-        series: dict of name -> list of float; nan leaves a gap. The lines get the classes line-0, line-1, ...
-        top: upper end of the axis; None is the largest value.
-
-    Returns:
-        str: an <svg> element.
+        title: for screen readers.
+        series: NaN leaves a gap. The lines get the classes line-0, line-1, ...
+        top: upper end of the vertical axis; None is the largest value.
     """
-    known = [value for values in series.values() for value in values if math.isfinite(value)]
-    ticks = _ticks(0, top or max(known, default=1) or 1)
+    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    ticks = _ticks(0, top or max(finite, default=1) or 1)
     high = top or ticks[-1]
-    first, last = min(epochs), max(max(epochs), min(epochs) + 1)
+    first = min(epochs)
+    last = max(max(epochs), first + 1)
 
-    def x(epoch):
+    def x(epoch: float) -> float:
         return _LEFT + (epoch - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
 
-    def y(value):
+    def y(value: float) -> float:
         return _TOP + (1 - value / high) * (_HEIGHT - _TOP - _BOTTOM)
 
     bottom = _HEIGHT - _BOTTOM
@@ -44,18 +49,22 @@ def svg(title, epochs, series, top=None):
     return "".join(parts) + "</svg>"
 
 
-def _path(points):
-    words, pen = [], "M"
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    """Path data of a line that is interrupted where y is NaN."""
+    commands = []
+    command = "M"
     for x, y in points:
-        if math.isfinite(y):
-            # h0 makes a point that stands alone a dot, by its round ends.
-            words.append(f"M{x:.1f} {y:.1f}h0" if pen == "M" else f"L{x:.1f} {y:.1f}")
-        pen = "L" if math.isfinite(y) else "M"
-    return "".join(words)
+        if not math.isfinite(y):
+            command = "M"
+            continue
+        # h0 makes an isolated point a dot, by its round line caps.
+        commands.append(f"M{x:.1f} {y:.1f}h0" if command == "M" else f"L{x:.1f} {y:.1f}")
+        command = "L"
+    return "".join(commands)
 
 
-def _ticks(low, high, number=5):
-    """list of float: round numbers from `low` to at least `high`."""
+def _ticks(low: float, high: float, number: int = 5) -> list[float]:
+    """Round numbers from `low` to at least `high`."""
     step = (high - low) / number
     power = 10.0 ** math.floor(math.log10(step))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))

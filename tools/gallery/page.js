@@ -1,10 +1,10 @@
 "use strict";
-// The address says what is shown: #class=Car&sort=best&left=input. Every text goes in as text, never as HTML.
+// The URL fragment holds the state of the page: #class=Car&sort=best&left=input. All texts are inserted as text, never as HTML.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const data = read("data"), pictures = read("pictures");
+const data = read("data"), thumbnails = read("thumbnails");
 const KINDS = { input: "Input", truth: "Truth", prediction: "Prediction", errors: "Errors" };
 const kinds = data.scored ? Object.keys(KINDS) : ["input", "prediction"];
-const usual = { class: "", truth: "", predicted: "", sort: data.scored ? "worst" : "name", left: data.scored ? "truth" : "input",
+const defaults = { class: "", truth: "", predicted: "", sort: data.scored ? "worst" : "name", left: data.scored ? "truth" : "input",
   right: "prediction", blend: "", image: "", cut: "50" };
 const sorts = data.scored ? { worst: "worst first", best: "best first", name: "by name" } : { name: "by name" };
 const byName = new Map(data.images.map((image) => [image.name, image]));
@@ -17,24 +17,24 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function readAddress() {
-  const found = { ...usual };
-  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) if (key in usual) found[key] = value;
+function readState() {
+  const found = { ...defaults };
+  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) if (key in defaults) found[key] = value;
   if (!data.classes.includes(found.class)) found.class = "";
   if (!data.classes.includes(found.truth) || !data.columns.includes(found.predicted)) found.truth = found.predicted = "";
-  if (!(found.sort in sorts)) found.sort = usual.sort;
-  for (const side of ["left", "right"]) if (!kinds.includes(found[side])) found[side] = usual[side];
+  if (!(found.sort in sorts)) found.sort = defaults.sort;
+  for (const side of ["left", "right"]) if (!kinds.includes(found[side])) found[side] = defaults[side];
   if (!byName.has(found.image)) found.image = "";
-  if (!(Number(found.cut) >= 0 && Number(found.cut) <= 100)) found.cut = usual.cut;
+  if (!(Number(found.cut) >= 0 && Number(found.cut) <= 100)) found.cut = defaults.cut;
   return found;
 }
 
-let state = readAddress();
+let state = readState();
 
 function go(change) {
   const next = { ...state, ...change };
-  const words = new URLSearchParams(Object.entries(next).filter(([key, value]) => value !== usual[key]));
-  location.hash = words.toString() || `sort=${usual.sort}`; // "#" alone would jump to the top
+  const parameters = new URLSearchParams(Object.entries(next).filter(([key, value]) => value !== defaults[key]));
+  location.hash = parameters.toString() || `sort=${defaults.sort}`; // "#" alone would jump to the top
 }
 
 // Scores of one image, from its counts.
@@ -49,8 +49,8 @@ function pairPixels(image) {
   return pair ? pair[2] : 0;
 }
 
-/** The images to show, in order; low numbers come first where the worst do. */
-function chosen() {
+/** The images to show, in order; "worst first" sorts by ascending rank. */
+function selectedImages() {
   const index = data.classes.indexOf(state.class);
   let images = data.images;
   let rank = (image) => image.miou ?? 2;
@@ -67,10 +67,10 @@ function chosen() {
   return [...images].sort(order);
 }
 
-// The stage: two halves of layers, and a slider over them that moves the edge between them.
+// A stage: two stacks of layers, and a slider that moves the edge between them.
 function source(image, kind, full) {
   if (full && image.full) return `${data.folder}/${encodeURIComponent(image.name + "_" + kind + data.suffixes[kind])}`;
-  return pictures[image.index][kind];
+  return thumbnails[image.index][kind];
 }
 
 function layers(image, kind, full) {
@@ -89,7 +89,7 @@ function layers(image, kind, full) {
   return state.blend ? [layer("input", ""), layer(kind, "map blended")] : [layer(kind, "map")];
 }
 
-/** What a stage says of itself, to those too who do not see it. */
+/** The texts of a stage, including those for screen readers. */
 function describe(stage, image) {
   stage.querySelector(".tag.left").textContent = KINDS[state.left];
   stage.querySelector(".tag.right").textContent = KINDS[state.right];
@@ -109,36 +109,36 @@ function wipe(stage, value) {
   stage.querySelector("input").setAttribute("aria-valuetext", `${Math.round(value)} % ${KINDS[state.left]}, the rest ${KINDS[state.right]}`);
 }
 
-// The classes under the pointer by name: the dark blues of four vehicles are hard to tell apart.
+// Names of the classes under the pointer: the dark blues of four vehicles are hard to distinguish.
 const nameOf = new Map(data.colors.map((color, index) => [color, data.classes[index]]));
-let pointed = { image: null, maps: null };
+let hovered = { image: null, maps: null };
 
-/** Pixels of the maps of an image; from the pictures inside the page, because a browser does not hand out those of files. */
+/** Pixels of the maps of an image, from the embedded images: browsers do not give access to the pixels of local files. */
 function mapsOf(image) {
-  if (pointed.image !== image) {
+  if (hovered.image !== image) {
     const maps = kinds.filter((kind) => kind === "truth" || kind === "prediction").map(async (kind) => {
-      const picture = make("img", { src: source(image, kind, false) });
-      await picture.decode();
-      const { naturalWidth: width, naturalHeight: height } = picture;
+      const embedded = make("img", { src: source(image, kind, false) });
+      await embedded.decode();
+      const { naturalWidth: width, naturalHeight: height } = embedded;
       const context = make("canvas", { width, height }).getContext("2d");
-      context.drawImage(picture, 0, 0);
+      context.drawImage(embedded, 0, 0);
       return { kind, width, height, colors: context.getImageData(0, 0, width, height).data };
     });
-    pointed = { image, maps: Promise.all(maps) };
+    hovered = { image, maps: Promise.all(maps) };
   }
-  return pointed.maps;
+  return hovered.maps;
 }
 
 async function nameUnder(stage, image, event) {
   const box = stage.getBoundingClientRect(), under = stage.querySelector(".under");
   const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  const words = (await mapsOf(image)).map(({ kind, width, height, colors }) => {
+  const names = (await mapsOf(image)).map(({ kind, width, height, colors }) => {
     const place = (share, length) => Math.max(0, Math.min(length - 1, Math.floor(share * length)));
     const at = 4 * (place(y, height) * width + place(x, width));
     const color = "#" + [...colors.slice(at, at + 3)].map((value) => value.toString(16).padStart(2, "0")).join("");
     return `${KINDS[kind]}: ${nameOf.get(color) ?? data.columns.at(-1)}`;
   });
-  under.textContent = words.join(" · ");
+  under.textContent = names.join(" · ");
   under.hidden = !stage.matches(":hover");
 }
 
@@ -158,7 +158,7 @@ function makeStage(image) {
 function worstPairs(image) {
   const total = data.scored && image.tp.reduce((sum, tp, index) => sum + tp + image.fn[index], 0);
   return image.pairs.slice(0, 3).map(([truth, predicted, pixels]) =>
-    `${data.classes[truth]} taken for ${data.columns[predicted]} ${percent(pixels / total)}`).join(" · ");
+    `${data.classes[truth]} predicted as ${data.columns[predicted]} ${percent(pixels / total)}`).join(" · ");
 }
 
 function scoreText(image) {
@@ -193,24 +193,24 @@ function card(image) {
 }
 
 function showCards() {
-  const images = chosen();
-  const held = document.getElementById("cards"), wanted = images.map(card);
-  // Moving a card takes the focus from it, so they stay where their order does.
-  if (wanted.length !== held.children.length || wanted.some((element, place) => held.children[place] !== element)) held.replaceChildren(...wanted);
+  const images = selectedImages();
+  const container = document.getElementById("cards"), wanted = images.map(card);
+  // Moving a card removes its focus, so cards are only moved if their order changes.
+  if (wanted.length !== container.children.length || wanted.some((element, place) => container.children[place] !== element)) container.replaceChildren(...wanted);
   for (const image of images) {
     const element = card(image);
     element.querySelector(".score").textContent = scoreText(image);
     const stage = element.querySelector(".stage");
     if (!stage.querySelector("img")) near.observe(stage);
   }
-  const what = state.truth ? `with ${state.truth} taken for ${state.predicted}`
+  const what = state.truth ? `with ${state.truth} predicted as ${state.predicted}`
     : state.class ? (data.scored ? `that contain ${state.class}, or where it is predicted` : `where ${state.class} is predicted`) : "";
   const part = data.images.length < data.num_images ? ` (the ${data.images.length} worst of ${data.num_images} are in this page)` : "";
   document.getElementById("number").textContent = `${images.length} of ${data.images.length} images ${what}${part}`;
   return images;
 }
 
-// What is above the cards.
+// The toolbar above the cards.
 function choice(label, key, options) {
   const select = make("select", { onchange: () => go({ [key]: select.value, ...(key === "class" ? { truth: "", predicted: "" } : {}) }) },
     ...Object.entries(options).map(([value, text]) => make("option", { value, textContent: text })));
@@ -230,7 +230,7 @@ function makeToolbar() {
   bar.append(choice("Class", "class", classes));
   if (Object.keys(sorts).length > 1) bar.append(choice("Order", "sort", sorts));
   bar.append(choice("Left", "left", labels), choice("Right", "right", labels),
-    make("label", { className: "check" }, blend, "classes over the photograph"), clear);
+    make("label", { className: "check" }, blend, "classes over the image"), clear);
 }
 
 function showToolbar() {
@@ -240,11 +240,11 @@ function showToolbar() {
   }
   const clear = document.getElementById("clear");
   clear.hidden = !state.truth && !state.class;
-  clear.textContent = `${state.truth ? `${state.truth} taken for ${state.predicted}` : state.class} \u00d7`;
+  clear.textContent = `${state.truth ? `${state.truth} predicted as ${state.predicted}` : state.class} \u00d7`;
   clear.setAttribute("aria-label", "Show all images");
 }
 
-// One image, large.
+// The viewer: one image, large.
 const viewer = document.getElementById("viewer");
 let actual = false;
 
@@ -262,13 +262,13 @@ function showViewer(images) {
   const stage = makeStage(image);
   const ratio = image.size[1] / image.size[0];
   const fit = () => { stage.style.width = actual ? `${image.size[1] / devicePixelRatio}px` : `min(100%, calc((96vh - 11rem) * ${ratio}))`; };
-  const zoom = make("button", { type: "button", textContent: "Pixel by pixel (Z)", onclick: () => { actual = !actual; zoom.ariaPressed = String(actual); fit(); } });
+  const zoom = make("button", { type: "button", textContent: "Actual size (Z)", onclick: () => { actual = !actual; zoom.ariaPressed = String(actual); fit(); } });
   zoom.ariaPressed = String(actual);
   fit();
   const title = make("h2", { id: "viewer-title", textContent: image.name });
-  if (data.scored) title.append(make("span", { className: "soft", textContent: `  mIoU ${percent(image.miou)}, ${percent(image.accuracy)} of the pixels right` }));
+  if (data.scored) title.append(make("span", { className: "soft", textContent: `  mIoU ${percent(image.miou)}, ${percent(image.accuracy)} of the pixels correct` }));
   const note = make("p", { className: "note missing-full", hidden: true,
-    textContent: `The pictures of full size are in the folder ${data.folder}, which is not beside this page; these are the small ones.` });
+    textContent: `The images of full size are in the folder ${data.folder}, which is missing beside this page; these are the thumbnails.` });
   viewer.replaceChildren(
     make("div", { className: "viewer-head" }, title, step("Previous", "P", -1), step("Next", "N", 1), zoom,
       make("button", { type: "button", textContent: "Close (Esc)", onclick: () => viewer.close() })),
@@ -290,7 +290,7 @@ function showViewer(images) {
 viewer.addEventListener("close", () => {
   const name = state.image;
   if (!name) return;
-  go({ image: "", cut: usual.cut });
+  go({ image: "", cut: defaults.cut });
   cards.get(name)?.querySelector("button").focus();
 });
 viewer.addEventListener("keydown", (event) => {
@@ -302,7 +302,7 @@ viewer.addEventListener("keydown", (event) => {
 function show(before) {
   showToolbar();
   if (["left", "right", "blend"].some((key) => state[key] !== before[key])) {
-    // Those not met yet are filled when they come near.
+    // Cards without images are filled when they are scrolled into view.
     for (const element of cards.values()) {
       const stage = element.querySelector(".stage"), image = byName.get(stage.dataset.name);
       describe(stage, image);
@@ -312,7 +312,7 @@ function show(before) {
   showViewer(showCards());
 }
 
-// A link into the images changes what it names and keeps the rest, such as the layers.
+// A link to images sets the filter and keeps the other settings, such as the layers.
 document.addEventListener("click", (event) => {
   const link = event.target.closest('a[href*="="]');
   if (!link) return;
@@ -321,9 +321,9 @@ document.addEventListener("click", (event) => {
   document.getElementById("images").scrollIntoView();
 });
 addEventListener("hashchange", () => {
-  if (location.hash && !location.hash.includes("=")) return; // a part of the page
+  if (location.hash && !location.hash.includes("=")) return; // a section of the page
   const before = state;
-  state = readAddress();
+  state = readState();
   show(before);
 });
 makeToolbar();

@@ -1,0 +1,1 @@
+"""Label images with runs, to train on the labels."""

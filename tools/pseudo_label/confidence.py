@@ -1,23 +1,35 @@
-"""Which predictions are sure enough to learn from: thresholds of confidence, one for all classes or one a class.
+"""Thresholds of confidence, one for all classes or one per class, above which a prediction is kept as a label.
 
-Confidences are rounded to whole levels of 1 / `LEVELS`, and everything is counted in levels: so every number here is exact, and
-a table of counts stands for any number of pixels.
+Confidences are rounded to multiples of 1 / `LEVELS` and counted, so every number here is exact and memory does not grow with the
+number of pixels.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import TypedDict
 
 import numpy as np
 
 LEVELS = 50_000
 
 
-def to_levels(confidence):
-    """uint16 of the same shape: float confidences from 0 to 1 in levels, 0 .. `LEVELS`."""
+class Row(TypedDict):
+    """Kept pixels of a class, and their mean confidence; ratios are None where they divide by 0."""
+
+    threshold: float
+    predicted: int
+    kept: int
+    share: float | None
+    confidence: float | None
+
+
+def to_levels(confidence: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Confidences from 0 to 1 in levels, uint16 of the same shape, 0 .. `LEVELS`."""
     return np.rint(np.asarray(confidence, np.float64) * LEVELS).astype(np.uint16)
 
 
-def count_levels(classes, levels, num_classes):
+def count_levels(classes: np.ndarray, levels: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the pixels of each class at each level.
 
     Args:
@@ -31,20 +43,17 @@ def count_levels(classes, levels, num_classes):
     return np.bincount(cell.ravel(), minlength=num_classes * (LEVELS + 1)).reshape(num_classes, -1)
 
 
-def thresholds(counts, confidence, portion=None):
-    """The lowest level that is kept of each class.
+def thresholds(counts: np.ndarray, confidence: float, portion: float | None = None) -> np.ndarray:
+    """The lowest level of each class that is kept, int64 (C,).
 
     Without `portion` it is that of `confidence`. With it, as in class-balanced self-training (Zou et al., ECCV 2018), it is the
-    level of the k-th most confident pixel predicted as the class, k = ceil(portion * pixels predicted as it), and never more
-    than that of `confidence`. What is as sure as that pixel is kept, too.
+    level of the k-th most confident pixel predicted as the class, k = ceil(portion * pixels predicted as it), and at most
+    that of `confidence`. All pixels at this level are kept.
 
     Args:
-        counts: int64 (C, LEVELS + 1), as `count_levels` gives, summed over all images.
+        counts: int64 (C, LEVELS + 1), as `count_levels`, summed over all images.
         confidence: above 0, up to 1.
-        portion: above 0, up to 1, or None.
-
-    Returns:
-        int64 (C,)
+        portion: above 0, up to 1.
     """
     highest = round(Fraction(str(confidence)) * LEVELS)
     if portion is None:
@@ -55,21 +64,18 @@ def thresholds(counts, confidence, portion=None):
     return np.minimum(portions, highest)
 
 
-def summarize(counts, lowest, names):
-    """What is kept of each class.
+def summarize(counts: np.ndarray, lowest: np.ndarray, names: Sequence[str]) -> dict[str, Row]:
+    """Summarize the kept pixels of each class, by its name.
 
     Args:
         counts: as for `thresholds`.
         lowest: int64 (C,), the lowest level that is kept.
-        names: of the classes.
-
-    Returns:
-        dict: class name -> threshold, predicted (pixels), kept (pixels), share (kept / predicted), confidence (mean of what is
-        kept); the last two are None where there are no such pixels.
     """
-    levels, summary = np.arange(LEVELS + 1), {}
+    levels = np.arange(LEVELS + 1)
+    summary: dict[str, Row] = {}
     for name, row, first in zip(names, counts, lowest.tolist(), strict=True):
-        predicted, kept = int(row.sum()), int(row[first:].sum())
+        predicted = int(row.sum())
+        kept = int(row[first:].sum())
         summary[name] = {
             "threshold": first / LEVELS,
             "predicted": predicted,
@@ -78,3 +84,16 @@ def summarize(counts, lowest, names):
             "confidence": int((row * levels)[first:].sum()) / kept / LEVELS if kept else None,
         }
     return summary
+
+
+def table(summary: Mapping[str, Row]) -> str:
+    """A line per class, and the sum."""
+    lines = [f"{'class':<16}{'threshold':>10}{'predicted px':>14}{'kept px':>14}{'kept %':>8}{'confidence':>12}"]
+    for name, row in summary.items():
+        share = "-" if row["share"] is None else f"{100 * row['share']:.1f}"
+        mean = "-" if row["confidence"] is None else f"{row['confidence']:.4f}"
+        lines.append(f"{name:<16}{row['threshold']:>10.4f}{row['predicted']:>14}{row['kept']:>14}{share:>8}{mean:>12}")
+    predicted = sum(row["predicted"] for row in summary.values())
+    kept = sum(row["kept"] for row in summary.values())
+    lines.append(f"{'all':<16}{'':>10}{predicted:>14}{kept:>14}{100 * kept / predicted:>8.1f}")
+    return "\n".join(lines)

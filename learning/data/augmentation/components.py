@@ -3,39 +3,47 @@
 import numpy as np
 
 
-def components(mask):
-    """Number the connected components of a mask; pixels that touch at a side or a corner belong together.
+def components(mask: np.ndarray) -> np.ndarray:
+    """Number the connected components of a mask; pixels that touch at a side or a corner are connected (8-connectivity).
 
-    The runs of each row are found first; runs of neighboring rows that touch are then merged until no number changes.
+    The runs of each row are found first. Runs of neighboring rows that touch are then merged until no number changes.
 
     Args:
         mask: bool (H, W).
 
     Returns:
-        int32 (H, W): 0 outside of the mask, 1 .. n inside, in the order of the components' first pixels by rows.
+        int32 (H, W): 0 outside the mask, 1 .. n inside, in the order of the components' first pixels by rows.
     """
     height, width = mask.shape
-    stride = width + 1  # a column that is never set, so that no run goes on in the next row
-    flat = np.zeros(height * stride, np.int8)
-    flat.reshape(height, stride)[:, :width] = mask
-    edges = np.flatnonzero(np.diff(flat, prepend=0, append=0))
-    starts, ends = edges[::2], edges[1::2]
-    # Runs of the next row touch one that is [start, end) where they start at `end` or before and end at `start` or after.
-    first, last = np.searchsorted(ends, starts + stride), np.searchsorted(starts, ends + stride, "right")
-    counts = np.maximum(last - first, 0)
-    upper = np.repeat(np.arange(len(starts)), counts)
-    lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    stride = width + 1  # an empty column at the end of each row, so that no run continues in the next row
+    padded = np.zeros(height * stride, np.int8)
+    padded.reshape(height, stride)[:, :width] = mask
+    edges = np.flatnonzero(np.diff(padded, prepend=0, append=0))
+    starts = edges[::2]
+    ends = edges[1::2]
+    upper, lower = _touching_runs(starts, ends, stride)
     _, number = np.unique(_merge(len(starts), upper, lower), return_inverse=True)
-    flat = np.zeros(height * stride, np.int32)
-    lengths = ends - starts
-    flat[np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)] = np.repeat(
-        number + 1, lengths
-    )
-    return flat.reshape(height, stride)[:, :width]
+    numbers = np.zeros(height * stride, np.int32)
+    numbers[_ranges(starts, ends - starts)] = np.repeat(number + 1, ends - starts)
+    return numbers.reshape(height, stride)[:, :width]
 
 
-def _merge(size, one, other):
-    """int64 (size,): the least member of the set that each of 0 .. size-1 is in, where one[k] and other[k] share a set."""
+def _touching_runs(starts: np.ndarray, ends: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (upper, lower) of the runs [start, end) that touch a run of the next row."""
+    # Runs of the next row touch one that is [start, end) if they start at `end` or before and end at `start` or after.
+    first = np.searchsorted(ends, starts + stride)
+    last = np.searchsorted(starts, ends + stride, "right")
+    counts = np.maximum(last - first, 0)
+    return np.repeat(np.arange(len(starts)), counts), _ranges(first, counts)
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The concatenation of range(start, start + length)."""
+    return np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+
+
+def _merge(size: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Union-find: for each of 0 .. size - 1, the least member of its set, where one[k] and other[k] share a set; int64."""
     least = np.arange(size)
     while len(one):
         low = np.minimum(least[one], least[other])
@@ -43,6 +51,7 @@ def _merge(size, one, other):
         np.minimum.at(least, least[other], low)
         while (least[least] != least).any():
             least = least[least]
-        open_pairs = least[one] != least[other]
-        one, other = one[open_pairs], other[open_pairs]
+        unmerged = least[one] != least[other]
+        one = one[unmerged]
+        other = other[unmerged]
     return least

@@ -1,23 +1,34 @@
-"""A bank of objects of rare classes, cut out of the training images before the first epoch, and of places to paste them.
+"""A bank of objects of rare classes, cut out of the training images before the first epoch, and of canvases to paste them on.
 
-An object is an instance where a data set has instance maps of the class, otherwise a connected component of the class. Images are
-visited in a keyed order, and no more of them than it takes to fill the bank, so its size in memory is bounded.
+An object is an instance if the data set has instance maps of the class, otherwise a connected component of the class. Images
+are visited in a random order that depends on the seed alone, and only as many as it takes to fill the bank, so that its memory
+is bounded.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_instances
-from helpers.labels import VOID
+from helpers.labels import VOID, LabelTable
 from learning.data.augmentation.components import components
+from learning.data.datasets.statistics import DatasetStatistics
 from learning.rng import OBJECTS, generator
 
-MIN_AREA, MAX_AREA = 0.0005, 0.125  # of its image; the upper limit holds for the bounding box
-MAX_OBJECTS, MAX_BYTES = 200, 2**26  # of a class
-NUM_PIXELS = 2048  # of a canvas, whose classes are remembered
+if TYPE_CHECKING:
+    from learning.data.pixels import Pixels
+
+MIN_AREA = 0.0005  # of its image
+MAX_AREA = 0.125  # of its image, for the bounding box
+MAX_OBJECTS = 200  # of a class
+MAX_BYTES = 2**26  # of a class
+NUM_PIXELS = 2048  # of a canvas, whose classes are stored
 _MARGIN = 2  # pixels around an object, for resampling
 
 
@@ -26,12 +37,11 @@ class Object:
     """One object, cut out.
 
     Args:
-        train_id: its class.
         pixels: uint8 (h, w, 3), with a margin of its surroundings.
-        mask: bool (h, w), what belongs to it.
+        mask: bool (h, w), the pixels of the object.
         foot: its lowest row in its image, as a share of the image's height.
-        ground: train id of what is under it, VOID where that is unknown.
-        image: index of the image that it is from.
+        ground: train id of the class under it, VOID if unknown.
+        image: index of its image.
         image_height: of that image, in pixels.
     """
 
@@ -46,9 +56,9 @@ class Object:
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image to paste on: `size`, its (height, width), and the `rows`, `columns` and `classes` of some random pixels."""
+    """An image to paste on: its (height, width), and some random pixels with their train ids."""
 
-    size: tuple
+    size: tuple[int, int]
     rows: np.ndarray
     columns: np.ndarray
     classes: np.ndarray
@@ -56,124 +66,134 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Bank:
-    """Objects and canvases.
+    """Objects by train id, at least one each, and canvases by image index."""
 
-    Args:
-        objects: dict of train id -> list of Object, at least one each.
-        canvases: dict of image index -> Canvas.
-    """
+    objects: dict[int, list[Object]]
+    canvases: dict[int, Canvas]
 
-    objects: dict
-    canvases: dict
-
-    def summary(self, names):
-        """str: how many objects and canvases there are; `names` by train id."""
+    def summary(self, names: Sequence[str]) -> str:
+        """Number of objects and canvases; `names` by train id."""
         counts = ", ".join(f"{len(found)} {names[train_id]}" for train_id, found in self.objects.items())
         return f"{counts} to paste on {len(self.canvases)} images"
 
 
-def build_bank(pixels, survey, classes, labels, seed):
-    """Cut out the objects of some classes, and look at the images with the fewest pixels of these classes: the canvases.
+def build_bank(
+    pixels: Pixels, statistics: DatasetStatistics, classes: Sequence[int], labels: LabelTable, seed: int
+) -> Bank:
+    """Cut out the objects of some classes, and choose the images with the fewest pixels of these classes as canvases.
 
     Args:
-        pixels: `learning.data.cache.Files` or `Decoded` of the training images.
-        survey: learning.data.datasets.statistics.DatasetStatistics of them.
-        classes: list of train ids.
-        labels: helpers.labels.LabelTable.
-        seed: of the order in which images are visited, of the choice between equal canvases, and of the pixels that are
-            remembered of each.
-
-    Returns:
-        Bank
+        pixels: of the training images.
+        statistics: of the training images.
+        classes: train ids.
+        seed: of the order of the images, of the choice between equal canvases, and of the pixels stored of each canvas.
 
     Raises:
-        InputError: there is no object of a class, or a file cannot be read.
+        InputError: there is no object of a class.
     """
-    objects = {train_id: [] for train_id in classes}
-    room = dict.fromkeys(classes, MAX_BYTES)
-    order = generator(seed, OBJECTS).permutation(len(pixels)).tolist()
-    for index in tqdm(order, desc="cutting out objects", unit="img", delay=1, leave=False, disable=None):
-        wanted = [c for c in classes if survey.pixels[index, c] and len(objects[c]) < MAX_OBJECTS]
-        for one in cut_out(pixels, index, wanted, labels) if wanted else ():
-            size = one.pixels.nbytes + one.mask.nbytes
-            if len(objects[one.train_id]) < MAX_OBJECTS and size <= room[one.train_id]:
-                objects[one.train_id].append(one)
-                room[one.train_id] -= size
+    objects = _collect_objects(pixels, statistics, classes, labels, seed)
     for train_id, found in objects.items():
         if not found:
             raise InputError(
                 f"copy-paste: the training images show no whole object of {labels.names[train_id]} of at least "
                 f"{100 * MIN_AREA:g} % of an image; leave the class out"
             )
-    chosen = choose_canvases(survey, classes, seed)
-    canvases = {
-        index: look_at(pixels.label(index).cpu().numpy(), generator(seed, OBJECTS, 1, index))
-        for index in tqdm(chosen, desc="looking at canvases", unit="img", delay=1, leave=False, disable=None)
-    }
+    canvases = {}
+    chosen = choose_canvases(statistics, classes, seed)
+    for index in tqdm(chosen, desc="reading canvases", unit="img", delay=1, leave=False, disable=None):
+        canvases[index] = make_canvas(pixels.label(index).cpu().numpy(), generator(seed, OBJECTS, 1, index))
     return Bank(objects, canvases)
 
 
-def choose_canvases(survey, classes, seed):
-    """list of int: the half of the images with the smallest share of these classes, smallest first.
+def _collect_objects(
+    pixels: Pixels, statistics: DatasetStatistics, classes: Sequence[int], labels: LabelTable, seed: int
+) -> dict[int, list[Object]]:
+    """Up to MAX_OBJECTS objects and MAX_BYTES of each class."""
+    objects = {train_id: [] for train_id in classes}
+    free_bytes = dict.fromkeys(classes, MAX_BYTES)
+    order = list(map(int, generator(seed, OBJECTS).permutation(len(pixels))))
+    for index in tqdm(order, desc="cutting out objects", unit="img", delay=1, leave=False, disable=None):
+        wanted = [c for c in classes if statistics.pixels[index, c] and len(objects[c]) < MAX_OBJECTS]
+        if not wanted:
+            continue
+        for one in cut_objects(pixels, index, wanted, labels):
+            size = one.pixels.nbytes + one.mask.nbytes
+            if len(objects[one.train_id]) < MAX_OBJECTS and size <= free_bytes[one.train_id]:
+                objects[one.train_id].append(one)
+                free_bytes[one.train_id] -= size
+    return objects
 
-    Between equal shares a keyed order decides: where most images show none of the classes, canvases come from all recordings.
+
+def choose_canvases(statistics: DatasetStatistics, classes: Sequence[int], seed: int) -> list[int]:
+    """The half of the images with the smallest share of these classes, smallest first.
+
+    Ties are broken by a seeded random order: if most images show none of the classes, canvases come from all recordings.
     """
-    area = survey.sizes.prod(1)
-    share = survey.pixels[:, classes].sum(1) / area
+    area = statistics.sizes.prod(1)
+    share = statistics.pixels[:, classes].sum(1) / area
     ties = generator(seed, OBJECTS, 2).permutation(len(share))
-    return np.lexsort((ties, share))[: (len(share) + 1) // 2].tolist()
+    order = np.lexsort((ties, share))
+    return list(map(int, order[: (len(share) + 1) // 2]))
 
 
-def look_at(label, rng):
-    """Canvas of an image whose label is uint8 (H, W): some of its pixels, drawn without regard to their classes."""
-    rows, columns = (rng.integers(length, size=NUM_PIXELS).astype(np.int16) for length in label.shape)
-    return Canvas(label.shape, rows, columns, label[rows, columns])
+def make_canvas(label: np.ndarray, rng: np.random.Generator) -> Canvas:
+    """Canvas of an image with label uint8 (H, W); its pixels are drawn uniformly from all classes."""
+    height, width = label.shape
+    rows = rng.integers(height, size=NUM_PIXELS).astype(np.int16)
+    columns = rng.integers(width, size=NUM_PIXELS).astype(np.int16)
+    return Canvas((height, width), rows, columns, label[rows, columns])
 
 
-def cut_out(pixels, index, classes, labels):
-    """Objects of one image, whole ones only: those that its left, right or lower border cuts are left out.
+def cut_objects(pixels: Pixels, index: int, classes: Sequence[int], labels: LabelTable) -> list[Object]:
+    """Whole objects of one image; those that touch its left, right or lower border are left out.
 
     Args:
-        pixels, labels: as for `build_bank`.
         index: of the image.
-        classes: list of train ids.
+        classes: train ids.
 
     Returns:
-        list of Object, in the order of the classes and of the objects' numbers.
+        objects in the order of the classes and of the objects' numbers
     """
-    image, label = pixels.image(index).permute(1, 2, 0).cpu().numpy(), pixels.label(index).cpu().numpy()
-    path, rows = pixels.samples[index].instances, [labels.classes[c] for c in classes]
-    instances = read_instances(path) if path and any(row.has_instances for row in rows) else None
+    image = pixels.image(index).permute(1, 2, 0).cpu().numpy()
+    label = pixels.label(index).cpu().numpy()
+    path = pixels.samples[index].instances
+    has_instances = any(labels.classes[train_id].has_instances for train_id in classes)
+    instances = read_instances(path) if path and has_instances else None
     found = []
-    for train_id, row in zip(classes, rows, strict=True):
+    for train_id in classes:
+        row = labels.classes[train_id]
         mask = label == train_id
         if instances is not None and row.has_instances:
-            # What is numbered otherwise is a group of several, which nobody would paste.
+            # Other numbers are groups of several objects, which are not pasted.
             numbers = np.where(mask & (instances // 1000 == row.id), instances, 0)
         else:
             numbers = components(mask)
         areas = np.bincount(numbers.ravel())
+        areas[0] = 0
         for number in np.flatnonzero(areas >= max(1, MIN_AREA * label.size)):
-            if number:
-                found += _cut(image, label, numbers == number, train_id, index)
+            one = _cut(image, label, numbers == number, train_id, index)
+            if one is not None:
+                found.append(one)
     return found
 
 
-def _cut(image, label, mask, train_id, index):
-    """list of Object: the object that the mask shows, or none where it is too large or not whole."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    (top, bottom), (left, right) = rows[[0, -1]], columns[[0, -1]]
+def _cut(image: np.ndarray, label: np.ndarray, mask: np.ndarray, train_id: int, index: int) -> Object | None:
+    """The object of a mask, or None if it is too large or not whole."""
+    rows = np.flatnonzero(mask.any(1))
+    columns = np.flatnonzero(mask.any(0))
+    top, bottom = int(rows[0]), int(rows[-1])
+    left, right = int(columns[0]), int(columns[-1])
     height, width = mask.shape
     if left == 0 or right == width - 1 or bottom == height - 1:
-        return []
+        return None
     if (bottom - top + 1) * (right - left + 1) > MAX_AREA * mask.size:
-        return []
+        return None
     window = (
         slice(max(0, top - _MARGIN), bottom + 1 + _MARGIN),
         slice(max(0, left - _MARGIN), right + 1 + _MARGIN),
     )
     under = label[bottom + 1, np.flatnonzero(mask[bottom])]
-    under = under[under != train_id]  # another instance of its own class is no ground
+    under = under[under != train_id]  # another instance of its own class is not a ground
     ground = int(np.bincount(under).argmax()) if len(under) else VOID
     foot = (bottom + 1) / height
-    return [Object(train_id, image[window].copy(), mask[window].copy(), foot, ground, index, height)]
+    return Object(train_id, image[window].copy(), mask[window].copy(), foot, ground, index, height)

@@ -1,262 +1,204 @@
-"""Draw Views: the settings they are drawn from, and the sets that have a name."""
+"""Draw Views: the settings they are drawn from, and the named sets of settings."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from learning.data.augmentation.transforms import View, tilt
+import numpy as np
+
+from learning.data.augmentation.effects import EFFECTS
+from learning.data.augmentation.view import View, corner_reach
 
 SCALE_RANGE = (0.75, 2.0)  # the tutorial's random scaling
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """A part of the window, shown at the size of the whole.
+    """A part of the window, resized to the size of the whole.
 
     Args:
-        probability: of this zoom; those of one set exclude each other.
+        probability: of this zoom; the zooms of a set exclude each other.
         area: lowest and highest share of the window's area, drawn uniformly.
-        aspect: lowest and highest height / width over that of the window, drawn uniformly in its logarithm.
+        aspect: lowest and highest height / width relative to the window's, drawn log-uniformly.
     """
 
     probability: float
-    area: tuple
-    aspect: tuple = (1.0, 1.0)
+    area: tuple[float, float]
+    aspect: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What Views are drawn from.
+    """The settings that Views are drawn from.
 
     Args:
         train_size: (height, width) of the image at scale 1.
-        crop_size: (height, width) of what the network sees.
+        crop_size: (height, width) of the network input.
         scale_range: lowest and highest scale, drawn uniformly.
-        zooms: sequence of `Zoom`.
-        flip: probability of a mirrored view.
-        rotation: largest angle in degrees, to either side; angles are drawn uniformly.
-        rotate: probability of a rotated view.
-        either: whether a view is mirrored or rotated, never both.
+        flip: probability of a horizontal flip.
+        rotation: largest angle in degrees, in both directions; angles are drawn uniformly.
+        rotate: probability of a rotation.
+        either: whether a view is flipped or rotated, never both.
         jitter: brightness, contrast and saturation are drawn from 1 - jitter .. 1 + jitter, hue from -jitter .. jitter turns.
-        effects: sequence of (name in `EFFECTS`, probability), in the order in which they change the colors.
-        class_crop: probability that a window is placed on a pixel of a class drawn by its rarity; see `learning.data.augmentation.class_crop`.
+        effects: (name in `EFFECTS`, probability), in the order in which they change the colors.
+        class_crop: probability that a window is placed on a pixel of a class drawn by its rarity; see
+            `learning.data.augmentation.class_crop`.
     """
 
-    train_size: tuple
-    crop_size: tuple
-    scale_range: tuple = SCALE_RANGE
-    zooms: tuple = ()
+    train_size: tuple[int, int]
+    crop_size: tuple[int, int]
+    scale_range: tuple[float, float] = SCALE_RANGE
+    zooms: tuple[Zoom, ...] = ()
     flip: float = 0.5
     rotation: float = 0.0
     rotate: float = 1.0
     either: bool = False
     jitter: float = 0.3
-    effects: tuple = ()
+    effects: tuple[tuple[str, float], ...] = ()
     class_crop: float = 0.0
 
 
-def _brightness_contrast(rng, look):
-    gain, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.2, 0.2)
-    look["brightness"] *= gain
-    look["shift"] = look["shift"] * gain + shift
-
-
-def _brightness(rng, look):
-    look["shift"] += rng.uniform(-0.2, 0.2)
-
-
-def _hsv(rng, look):
-    look["hue"] += rng.uniform(-20, 20) / 180
-    look["saturation"] *= rng.uniform(0.7, 1.3)
-    look["shift"] += rng.uniform(-20, 20) / 255
-
-
-def _gamma(rng, look):
-    look["gamma"] *= rng.uniform(0.8, 1.2)
-
-
-def _noise(rng, look):
-    look["noise"] = math.sqrt(rng.uniform(0, 25)) / 255
-    look["noise_seed"] = int(rng.integers(2**63))
-
-
-def _sharpen(rng, look):
-    look["sharpen"], look["lightness"] = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.0)
-
-
-def _clahe(rng, look):
-    look["clahe"] = rng.uniform(1, 4)
-
-
-def _color_jitter(rng, look):
-    for name in ("brightness", "contrast", "saturation"):
-        look[name] *= rng.uniform(0.8, 1.2)
-    look["hue"] += rng.uniform(-0.2, 0.2)
-
-
-def _grid_dropout(rng, look):
-    look["holes"] = (6, *rng.random(2).tolist())
-
-
-# What becomes of a look, a dict of those fields of a View that are about colors. Magnitudes that no source of the sets gives are
-# the defaults of albumentations: brightness and contrast 0.2, HSV 20 of 180, 30 % and 20 of 255, gamma 0.8 .. 1.2, sharpen alpha
-# 0.2 .. 0.5 and lightness 0.5 .. 1, CLAHE's clip limit 1 .. 4 on 8x8 tiles, holes of half a cell's side. Its HSV shift adds 30 of
-# 255 to the saturation, which is about 30 % of that of a street; here it is a factor, and the hue turns in YIQ, so that both are
-# part of one affine map.
-EFFECTS = {
-    "brightness_contrast": _brightness_contrast,
-    "brightness": _brightness,
-    "hsv": _hsv,
-    "gamma": _gamma,
-    "noise": _noise,
-    "sharpen": _sharpen,
-    "clahe": _clahe,
-    "color_jitter": _color_jitter,
-    "grid_dropout": _grid_dropout,
-}
-
-# One of four square crops of a 512 image in 30 % of the views; the numbers that were published beside their sides are weights.
-_CROPS = {334: 0.7, 384: 0.8, 448: 0.9, 496: 1.0}
+# One of four square crops of a 512 image in 30 % of the views; the published numbers beside their sides are weights.
+_CROP_WEIGHTS = {334: 0.7, 384: 0.8, 448: 0.9, 496: 1.0}
 _SQUARE_CROPS = tuple(
-    Zoom(0.3 * weight / sum(_CROPS.values()), area=((side / 512) ** 2,) * 2) for side, weight in _CROPS.items()
+    Zoom(0.3 * weight / sum(_CROP_WEIGHTS.values()), area=((side / 512) ** 2, (side / 512) ** 2))
+    for side, weight in _CROP_WEIGHTS.items()
 )
-# Mirrored or rotated, one of the two in 75 % of the views.
+# A flip or a rotation, one of the two, in 75 % of the views.
 _FLIP_OR_ROTATE = {"flip": 0.375, "rotation": 10.0, "rotate": 0.375, "either": True}
 _PLAIN = {"scale_range": (1.0, 1.0), "jitter": 0.0}
+_HARD_EFFECTS = ("brightness_contrast", "brightness", "hsv", "gamma", "noise", "sharpen")
 
-# Name -> settings of an Augmentation, other than its sizes.
-SETS = {
+# Keyword arguments of an Augmentation, other than its sizes.
+SETS: dict[str, dict[str, Any]] = {
     "tutorial": {"scale_range": SCALE_RANGE, "jitter": 0.3},
     "base": _PLAIN,
-    "hard": _PLAIN
-    | _FLIP_OR_ROTATE
-    | {
+    "hard": {
+        **_PLAIN,
+        **_FLIP_OR_ROTATE,
         "zooms": _SQUARE_CROPS,
-        "effects": tuple(
-            (name, 0.15) for name in ("brightness_contrast", "brightness", "hsv", "gamma", "noise", "sharpen")
-        ),
+        "effects": tuple((name, 0.15) for name in _HARD_EFFECTS),
     },
-    "mask": _PLAIN | _FLIP_OR_ROTATE | {"zooms": _SQUARE_CROPS, "effects": (("grid_dropout", 0.75),)},
-    "style_noise": _PLAIN | {"effects": (("noise", 0.5), ("brightness_contrast", 0.5), ("hsv", 0.5))},
-    "style_clahe": _PLAIN | {"effects": (("clahe", 0.5), ("color_jitter", 0.5), ("hsv", 0.5))},
-    "style_crop": _PLAIN | {"zooms": (Zoom(1.0, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),)},
+    "mask": {**_PLAIN, **_FLIP_OR_ROTATE, "zooms": _SQUARE_CROPS, "effects": (("grid_dropout", 0.75),)},
+    "style_noise": {**_PLAIN, "effects": (("noise", 0.5), ("brightness_contrast", 0.5), ("hsv", 0.5))},
+    "style_clahe": {**_PLAIN, "effects": (("clahe", 0.5), ("color_jitter", 0.5), ("hsv", 0.5))},
+    "style_crop": {**_PLAIN, "zooms": (Zoom(1.0, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),)},
 }
 
 
-def draw_view(rng, source_size, augmentation):
-    """Draw how a sample is seen.
+def draw_view(rng: np.random.Generator, source_size: Sequence[int], augmentation: Augmentation) -> View:
+    """Draw how a sample is augmented.
 
     The window has the size that becomes the crop when the image is scaled to scale x train_size: height =
     round(crop / (scale * train_height / source_height)), at least one pixel. Every offset that keeps the window inside the
     image is equally likely; along an axis where the window is larger than the image, every offset that keeps the image
-    inside the window. A rotated window stays as far from the edges as its corners reach, where the image has room for that.
+    inside the window. The corners of a rotated window stay inside the image where it has room for them.
 
     Args:
-        rng: numpy.random.Generator.
         source_size: (height, width) of the image file.
-        augmentation: Augmentation.
-
-    Returns:
-        View
     """
     scale = rng.uniform(*augmentation.scale_range)
-    parts = _draw_zoom(rng, augmentation.zooms)
+    zoom = _draw_zoom(rng, augmentation.zooms)
     angle = _draw_angle(rng, augmentation)
-    window = [
-        max(1, round(crop * source / (scale * train) * part))
-        for source, train, crop, part in zip(
-            source_size, augmentation.train_size, augmentation.crop_size, parts, strict=True
-        )
-    ]
-    ranges = offset_ranges(source_size, window, augmentation.crop_size, angle)
-    offset = [int(rng.integers(low, high, endpoint=True)) for low, high in ranges]
+    height = _window_extent(source_size[0], scale, augmentation.train_size[0], augmentation.crop_size[0], zoom[0])
+    width = _window_extent(source_size[1], scale, augmentation.train_size[1], augmentation.crop_size[1], zoom[1])
+    rows, columns = offset_ranges(source_size, (height, width), augmentation.crop_size, angle)
+    top = int(rng.integers(*rows, endpoint=True))
+    left = int(rng.integers(*columns, endpoint=True))
     jitter = augmentation.jitter
-    brightness, contrast, saturation = rng.uniform(1 - jitter, 1 + jitter, 3).tolist()
-    look = {
-        "brightness": brightness,
-        "contrast": contrast,
-        "saturation": saturation,
-        "hue": rng.uniform(-jitter, jitter),
-    }
-    look |= {"shift": 0.0, "gamma": 1.0}
+    brightness, contrast, saturation = map(float, rng.uniform(1 - jitter, 1 + jitter, 3))
+    hue = rng.uniform(-jitter, jitter)
     flip = _draw_flip(rng, augmentation, angle)
+    view = View(top, left, height, width, flip, brightness, contrast, saturation, hue, angle)
     for name, probability in augmentation.effects:
         if rng.random() < probability:
-            EFFECTS[name](rng, look)
-    return View(*offset, *window, flip, rotation=angle, **look)
+            view = EFFECTS[name](rng, view)
+    return view
 
 
-def _draw_zoom(rng, zooms):
-    """(share of the window's height, share of its width); nothing is drawn where there are no zooms."""
-    chosen = rng.random() if zooms else 1.0
+def _window_extent(source: int, scale: float, train: int, crop: int, zoom: float) -> int:
+    return max(1, round(crop * source / (scale * train) * zoom))
+
+
+def _draw_zoom(rng: np.random.Generator, zooms: tuple[Zoom, ...]) -> tuple[float, float]:
+    """Shares of the window's height and width; nothing is drawn if there are no zooms."""
+    if not zooms:
+        return 1.0, 1.0
+    chosen = rng.random()
     for zoom in zooms:
         if chosen < zoom.probability:
-            area, aspect = rng.uniform(*zoom.area), math.exp(rng.uniform(*map(math.log, zoom.aspect)))
+            area = rng.uniform(*zoom.area)
+            aspect = math.exp(rng.uniform(math.log(zoom.aspect[0]), math.log(zoom.aspect[1])))
             return min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))
         chosen -= zoom.probability
     return 1.0, 1.0
 
 
-def _draw_angle(rng, augmentation):
+def _draw_angle(rng: np.random.Generator, augmentation: Augmentation) -> float:
     if not augmentation.rotation or rng.random() >= augmentation.rotate:
         return 0.0
     return rng.uniform(-augmentation.rotation, augmentation.rotation)
 
 
-def _draw_flip(rng, augmentation, angle):
+def _draw_flip(rng: np.random.Generator, augmentation: Augmentation, angle: float) -> bool:
     probability = augmentation.flip
     if augmentation.either and augmentation.rotation:
         probability = 0.0 if angle else probability / (1 - augmentation.rotate)
     return probability > 0 and rng.random() < probability
 
 
-def offset_ranges(source_size, window, crop_size, angle):
-    """What a window's top and left may be.
+def offset_ranges(
+    source_size: Sequence[int], window: tuple[int, int], crop_size: tuple[int, int], angle: float
+) -> list[tuple[int, int]]:
+    """Lowest and highest top of a window, then lowest and highest left.
 
     Args:
         source_size: (height, width) of the image.
         window: (height, width) of the window.
-        crop_size: (height, width) that it becomes.
-        angle: its rotation in degrees.
-
-    Returns:
-        list of (lowest, highest): for top and for left.
+        crop_size: (height, width) of the view.
+        angle: rotation in degrees.
     """
     ranges = []
-    for source, extent, reach in zip(source_size, window, tilt(window, crop_size, angle), strict=True):
-        low, high = sorted((0, source - extent))
-        kept = min(math.ceil(reach), (high - low) // 2) if extent <= source else 0
-        ranges.append((low + kept, high - kept))
+    for source, extent, reach in zip(source_size, window, corner_reach(window, crop_size, angle), strict=True):
+        if extent > source:
+            ranges.append((source - extent, 0))
+            continue
+        room = source - extent
+        margin = min(math.ceil(reach), room // 2)
+        ranges.append((margin, room - margin))
     return ranges
 
 
-def describe(augmentation):
-    """str: what views are drawn from, in words; a number after a word is its probability."""
+def describe(augmentation: Augmentation) -> str:
+    """The settings in one line; a number after a name is its probability."""
     low, high = augmentation.scale_range
-    rotation = f"rotated up to {augmentation.rotation:g} degrees {augmentation.rotate:g}"
-    mirror = [f"mirrored {augmentation.flip:g}"] if augmentation.flip else []
-    turned = [rotation] if augmentation.rotation and augmentation.rotate else []
+    parts = [f"scale {low:g} .. {high:g}" if high > low else f"scale {low:g}"]
     zoom = sum(zoom.probability for zoom in augmentation.zooms)
-    words = [
-        f"scale {low:g}" + (f" .. {high:g}" if high > low else ""),
-        *([f"part of the crop enlarged {zoom:g}"] if zoom else []),
-        *([" or ".join([*mirror, *turned])] if augmentation.either and mirror else [*mirror, *turned]),
-        *([f"colors by {augmentation.jitter:g}"] if augmentation.jitter else []),
-        *(f"{name.replace('_', ' ')} {probability:g}" for name, probability in augmentation.effects),
-        *([f"placed on a class {augmentation.class_crop:g}"] if augmentation.class_crop else []),
-    ]
-    return ", ".join(words)
+    if zoom:
+        parts.append(f"zoom {zoom:g}")
+    moves = []
+    if augmentation.flip:
+        moves.append(f"flip {augmentation.flip:g}")
+    if augmentation.rotation and augmentation.rotate:
+        moves.append(f"rotation up to {augmentation.rotation:g} degrees {augmentation.rotate:g}")
+    parts += [" or ".join(moves)] if augmentation.either and moves else moves
+    if augmentation.jitter:
+        parts.append(f"color jitter by {augmentation.jitter:g}")
+    parts += [f"{name.replace('_', ' ')} {probability:g}" for name, probability in augmentation.effects]
+    if augmentation.class_crop:
+        parts.append(f"class crop {augmentation.class_crop:g}")
+    return ", ".join(parts)
 
 
-def leaves_image(augmentation, source_size):
-    """Whether the largest window is larger than the image, or its corners are when rotated, so that crops are padded."""
-    low, crop = augmentation.scale_range[0], augmentation.crop_size
-    triples = zip(source_size, augmentation.train_size, crop, strict=True)
-    window = [round(crop * source / (low * train)) for source, train, crop in triples]
-    most = augmentation.rotation if augmentation.rotate else 0.0
-    upright = math.degrees(math.atan2(crop[1], crop[0]))  # where a rotated rectangle is highest
-    angles = min(most, upright), min(most, 90 - upright)
-    reaches = [tilt(window, crop, angle)[axis] for axis, angle in enumerate(angles)]
-    return any(
-        extent + 2 * max(0.0, reach) > source
-        for extent, reach, source in zip(window, reaches, source_size, strict=True)
-    )
+def needs_padding(augmentation: Augmentation, source_size: Sequence[int]) -> bool:
+    """Whether the largest window, rotated, can extend beyond the image, so that crops are padded."""
+    scale = augmentation.scale_range[0]
+    crop = augmentation.crop_size
+    height = round(crop[0] * source_size[0] / (scale * augmentation.train_size[0]))
+    width = round(crop[1] * source_size[1] / (scale * augmentation.train_size[1]))
+    max_angle = augmentation.rotation if augmentation.rotate else 0.0
+    tallest = math.degrees(math.atan2(crop[1], crop[0]))  # the angle at which a rotated rectangle is tallest
+    above, _ = corner_reach((height, width), crop, min(max_angle, tallest))
+    _, beside = corner_reach((height, width), crop, min(max_angle, 90 - tallest))
+    return height + 2 * max(0.0, above) > source_size[0] or width + 2 * max(0.0, beside) > source_size[1]

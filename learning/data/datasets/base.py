@@ -1,8 +1,11 @@
-"""What every data set is made of: samples, splits, the pairing of images with labels, and what can be wrong with them."""
+"""What every data set is made of: samples, splits, the pairing of images with labels, and findings about the files."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
+
+import numpy as np
 
 from helpers.errors import InputError
 from helpers.labels import LabelTable
@@ -10,13 +13,12 @@ from helpers.labels import LabelTable
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is known about it.
+    """One image and the files that belong to it.
 
     Args:
         name: file name of the image without suffix; predictions carry it.
-        image: Path of the image.
-        label: Path of the label map, or None (a test image).
-        instances: Path of the instance map, or None.
+        label: None for an image without label, such as a test image.
+        instances: None where there is no instance map.
     """
 
     name: str
@@ -27,13 +29,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or looks wrong, with the data.
+    """One error or warning about the files of a data set.
 
     Args:
-        kind: what sort of thing, such as "image without label"; findings of one kind are counted together.
-        split: the split it belongs to.
-        path: file or folder that it is about.
-        what: a verb and the rest, to be read after the path.
+        kind: such as "image without label"; findings of one kind are counted together.
+        path: the file or folder in question.
+        what: a verb and the rest of the sentence that begins with the path.
         advice: what to do about it.
         severity: "error" (the file cannot be used as it is) or "warning".
     """
@@ -45,9 +46,52 @@ class Finding:
     advice: str
     severity: str = "error"
 
-    def line(self, more=""):
+    def line(self, more: str = "") -> str:
         """The finding in one line; `more` is inserted before the advice."""
         return f"{self.path} {self.what}{more}; {self.advice}"
+
+
+Found = tuple[dict[str, list[Sample]], str, list[Finding]]
+
+
+class DatasetSpec(Protocol):
+    """The module of a data set format.
+
+    `MEAN` and `STD` are RGB, 0 .. 1; sizes are (height, width); `CLASS_WEIGHTS` are by train id, or None;
+    `BLOB_RULES` maps a ground class to the classes that stand on it; `IMAGES` is how images are named; `HINT` is the
+    advice where no data set is found.
+    """
+
+    LABELS: LabelTable
+    SIZE: tuple[int, int]
+    CROP_SIZE: tuple[int, int]
+    MEAN: tuple[float, float, float]
+    STD: tuple[float, float, float]
+    CLASS_WEIGHTS: tuple[float, ...] | None
+    BLOB_RULES: dict[str, tuple[str, ...]]
+    IMAGES: str
+    HINT: str
+
+    def find(self, root: Path) -> Found:
+        """Samples of each split, the encoding of the label files, and findings about files that do not pair up."""
+        ...
+
+    def sample_paths(self, split: str, name: str, suffix: str, encoding: str) -> tuple[str, str]:
+        """Paths of an image (`name` with `suffix`, such as ".jpg") and of its label, relative to the root."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A folder whose images are added to the training images.
+
+    Args:
+        round: of self-training; 0 where no network made the labels.
+    """
+
+    folder: Path
+    num_images: int
+    round: int
 
 
 @dataclass(frozen=True)
@@ -55,20 +99,18 @@ class Dataset:
     """A data set found on disk.
 
     Args:
-        name: its key in `DATASETS`.
-        root: its folder.
-        splits: split name -> tuple of `Sample`, sorted by file name; "train" and "val" where they exist, "test" is optional.
+        name: its key in `learning.data.datasets.DATASETS`.
+        splits: samples by split, sorted by file name. "train" and "val" where they exist; "test" is optional.
         encoding: what the label files hold, "ids" or "train_ids" (see `helpers.labels`).
-        spec: the data set's module, with its constants.
-        extra: tuple of `learning.data.datasets.extra.Extra`, the folders whose images stand at the end of "train".
+        extra: the folders whose images stand at the end of "train".
     """
 
     name: str
     root: Path
-    splits: dict
+    splits: dict[str, tuple[Sample, ...]]
     encoding: str
-    spec: ModuleType
-    extra: tuple = ()
+    spec: DatasetSpec
+    extra: tuple[Extra, ...] = ()
 
     @property
     def labels(self) -> LabelTable:
@@ -76,39 +118,34 @@ class Dataset:
         return self.spec.LABELS
 
     @property
-    def decode(self):
+    def decode(self) -> np.ndarray:
         """uint8 (256,): the train id of each value in the label files."""
         return self.labels.decoder(self.encoding, "train_ids")[0]
 
-    def split(self, name):
-        """Samples of a split.
-
-        Raises:
-            InputError: the split does not exist.
-        """
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """Samples of a split; raises `InputError` where it does not exist."""
         if name not in self.splits:
             known = ", ".join(self.splits)
             raise InputError(f"{self.root} has no {name} images ({self.name} data set); it has: {known}")
         return self.splits[name]
 
 
-def open_dataset(name, spec, root):
-    """Find the data set of module `spec` in `root`; see `learning.data.datasets.open_dataset`."""
+def open_valid(name: str, spec: DatasetSpec, root: str | Path) -> Dataset:
+    """The data set that `search` finds, if there are no findings; raises `InputError` with the first one otherwise."""
     dataset, findings = search(name, spec, root)
     if findings:
         first = findings[0]
-        alike = sum((finding.kind, finding.split) == (first.kind, first.split) for finding in findings)
+        num_alike = sum((finding.kind, finding.split) == (first.kind, first.split) for finding in findings)
         things = first.kind.split()[0] + "s"  # images, labels, ...
-        raise InputError(first.line(f" (and {alike - 1} more {things})" if alike > 1 else ""))
+        raise InputError(first.line(f" (and {num_alike - 1} more {things})" if num_alike > 1 else ""))
     return dataset
 
 
-def search(name, spec, root):
-    """Find the data set of module `spec` in `root`, whatever is wrong with its files.
+def search(name: str, spec: DatasetSpec, root: str | Path) -> tuple[Dataset, list[Finding]]:
+    """Find a data set and every error in the naming and pairing of its files.
 
     Returns:
-        (Dataset, list of Finding): the samples that pair up, and everything that does not, in the order in which it was met;
-        a split may be empty.
+        The samples (a split may be empty, a label may be missing), and the findings in the order in which they were met.
 
     Raises:
         InputError: there is no such folder, or none of the data set's folders in it.
@@ -133,18 +170,23 @@ def search(name, spec, root):
     return Dataset(name, root, {split: tuple(samples) for split, samples in splits.items()}, encoding, spec), findings
 
 
-def pair(split, images, labels, instances, label_required, where):
+def pair(
+    split: str,
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    instances: Mapping[str, Path],
+    label_required: bool,
+    where: Path,
+) -> tuple[list[Sample], list[Finding]]:
     """Samples from files that share a key.
 
     Args:
-        split: name of the split.
-        images, labels, instances: dicts from key to Path.
-        label_required: whether an image without label is a mistake.
+        label_required: whether an image without label is an error.
         where: folder of the labels, for messages.
 
     Returns:
-        (list of Sample, list of Finding): the images in the order of their paths' names; images without label, then labels
-        without image, in the order of the keys. An image that misses its label is among the samples, too.
+        The images by file name, also those whose label is missing. Findings: images without label, then labels
+        without image, by key.
     """
     findings = [
         Finding(
@@ -169,25 +211,18 @@ def pair(split, images, labels, instances, label_required, where):
     return samples, findings
 
 
-def by_key(split, paths, key):
-    """The first file of each key.
-
-    Returns:
-        (dict of `key(path)` -> Path, list of Finding): a finding for each further file with the same key.
-    """
-    found, findings = {}, []
+def by_key(split: str, paths: Iterable[Path], key: Callable[[Path], str]) -> tuple[dict[str, Path], list[Finding]]:
+    """The first file of each key, and a finding for each further file with the same key."""
+    found: dict[str, Path] = {}
+    findings = []
     for path in paths:
-        if other := found.get(key(path)):
-            findings.append(
-                Finding(
-                    "picture in two files", split, other, f"and {path} are two files for the same picture", "remove one"
-                )
-            )
-        else:
-            found[key(path)] = path
+        other = found.setdefault(key(path), path)
+        if other is not path:
+            what = f"and {path} are two files for the same image"
+            findings.append(Finding("image in two files", split, other, what, "remove one"))
     return found, findings
 
 
-def missing_folder(split, folder, images):
-    """Finding: the folder of a split's labels does not exist."""
+def missing_label_folder(split: str, folder: Path, images: Path) -> Finding:
+    """The folder of a split's labels does not exist."""
     return Finding("missing folder", split, folder, "is missing", f"the labels of {images} belong there")

@@ -3,56 +3,46 @@
 Images are JPEG or PNG, label maps PNG of the same name: 0 .. 10 are the classes, 11 is void.
 """
 
-from helpers.images import list_images
-from helpers.labels import CAMVID as LABELS  # noqa: F401  (part of what a data set module offers)
-from learning.data.datasets.base import by_key, missing_folder, pair
+from pathlib import Path
 
-SIZE = (360, 480)
-CROP_SIZE = (360, 480)
-MEAN = (0.4116, 0.4249, 0.4322)  # of the 367 training images
-STD = (0.3067, 0.3113, 0.3068)
-CLASS_WEIGHTS = None  # there is no standard set
-BLOB_RULES = {
+from helpers.images import list_images
+from helpers.labels import CAMVID as LABELS  # noqa: F401  (part of `DatasetSpec`)
+from learning.data.datasets.base import Found, by_key, missing_label_folder, pair
+
+SIZE: tuple[int, int] = (360, 480)
+CROP_SIZE: tuple[int, int] = (360, 480)
+MEAN: tuple[float, float, float] = (0.4116, 0.4249, 0.4322)  # of the 367 training images
+STD: tuple[float, float, float] = (0.3067, 0.3113, 0.3068)
+CLASS_WEIGHTS: tuple[float, ...] | None = None  # none are published
+BLOB_RULES: dict[str, tuple[str, ...]] = {
     "Pavement": ("Fence", "Pedestrian"),
     "Road": ("Bicyclist",),
-}  # class a blob stands on -> classes of the blobs
-IMAGES = "*.png or *.jpg"
-HINT = "Name the folder that holds train/, trainannot/, val/ and valannot/ with --dataset_path"
+}  # ground class -> classes of the blobs
+IMAGES: str = "*.png or *.jpg"
+HINT: str = "Name the folder that holds train/, trainannot/, val/ and valannot/ with --dataset_path"
 
 
-def find(root):
-    """Samples of each split in `root`.
-
-    Returns:
-        (dict of split name -> list of Sample, "ids", list of Finding): what pairs up, and what does not.
-    """
+def find(root: Path) -> Found:
+    """See `DatasetSpec`; the encoding is always "ids"."""
     splits, findings = {}, []
     for split in ("train", "val", "test"):
-        folder, annotations = root / split, root / f"{split}annot"
+        folder = root / split
+        annotations = root / f"{split}annot"
         if not folder.is_dir():
             continue
         has_labels = annotations.is_dir()
         if split != "test" and not has_labels:
-            findings.append(missing_folder(split, annotations, folder))
-        images, twice = by_key(split, list_images(folder), lambda path: path.stem)
-        labels, labels_twice = by_key(split, list_images(annotations) if has_labels else [], lambda path: path.stem)
+            findings.append(missing_label_folder(split, annotations, folder))
+        label_files = list_images(annotations) if has_labels else []
+        images, duplicate_images = by_key(split, list_images(folder), lambda path: path.stem)
+        labels, duplicate_labels = by_key(split, label_files, lambda path: path.stem)
         required = bool(labels) or (has_labels and split != "test")
         splits[split], unpaired = pair(split, images, labels, {}, label_required=required, where=annotations)
-        findings += twice + labels_twice + unpaired
+        findings += duplicate_images + duplicate_labels + unpaired
     return splits, "ids", findings
 
 
-def sample_paths(split, name, suffix, encoding):
-    """Where an image and its label go, relative to the root.
-
-    Args:
-        split: name of the split.
-        name: of the sample, the image's file name without suffix.
-        suffix: of the image file, such as ".jpg".
-        encoding: of the labels; here always "ids".
-
-    Returns:
-        (str, str)
-    """
+def sample_paths(split: str, name: str, suffix: str, encoding: str) -> tuple[str, str]:
+    """See `DatasetSpec`."""
     assert encoding == "ids"
     return f"{split}/{name}{suffix}", f"{split}annot/{name}.png"

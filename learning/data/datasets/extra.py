@@ -3,35 +3,34 @@
 import filecmp
 import json
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from helpers.errors import InputError
+from learning.data.datasets.base import Dataset, Extra, Sample, open_valid
 
-PROVENANCE = "pseudo_labels.json"  # in a folder whose labels a network has made: which, and how
-RECORD = "copypaste.json"  # in a folder of images with pasted objects: from which images these and the objects are
+PROVENANCE = "pseudo_labels.json"  # in a folder of pseudo labels: how they were made
+RECORD = "copypaste.json"  # in a folder of images with pasted objects: the images that were pasted together
 
 
-@dataclass(frozen=True)
-class Extra:
-    """What a folder adds to the training images.
+class Provenance(TypedDict, total=False):
+    """Content of pseudo_labels.json that programs read again; the file holds more.
 
-    Args:
-        folder: Path.
-        num_images: number of them.
-        round: of self-training; 0 where a network has not made the labels.
+    `round` is of self-training, from 1; `files` are those that belong to the folder, relative to it.
     """
 
-    folder: Path
-    num_images: int
     round: int
+    dataset: str
+    files: list[str]
 
 
-def read_provenance(folder):
-    """dict: who made the labels of a folder, as its pseudo_labels.json says; empty where there is none.
+def read_provenance(folder: str | Path) -> Provenance:
+    """How the pseudo labels of a folder were made; empty for other folders.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: pseudo_labels.json is damaged.
     """
     path = Path(folder) / PROVENANCE
     if not path.is_file():
@@ -46,11 +45,11 @@ def read_provenance(folder):
     raise InputError(f"{path} is damaged ({reason}); make the folder anew with tools.pseudo_label")
 
 
-def read_sources(folder):
-    """frozenset of str: names of the images that those of a folder were pasted together from; empty where none were.
+def read_sources(folder: str | Path) -> frozenset[str]:
+    """Names of the images that the images of a folder were pasted together from; empty for other folders.
 
     Raises:
-        InputError: the record of tools.copypaste is damaged, or from before it named these images.
+        InputError: copypaste.json is damaged, or was written by a version that did not name these images.
     """
     path = Path(folder) / RECORD
     if not path.is_file():
@@ -59,7 +58,7 @@ def read_sources(folder):
         sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
         if isinstance(sources, list) and all(isinstance(name, str) for name in sources):
             return frozenset(sources)
-        reason = "sources are no list of names"
+        reason = "sources is not a list of names"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise InputError(
@@ -67,12 +66,8 @@ def read_sources(folder):
     )
 
 
-def same_pictures(samples, others):
-    """Pairs of samples whose images are the same file, byte for byte, whatever they are called.
-
-    Yields:
-        (Sample, Sample): one of `samples`, one of `others`.
-    """
+def identical_images(samples: Iterable[Sample], others: Iterable[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    """Pairs (one of `samples`, one of `others`) whose image files are the same byte for byte, under any name."""
     by_size = defaultdict(list)
     for other in others:
         by_size[other.image.stat().st_size].append(other)
@@ -82,45 +77,50 @@ def same_pictures(samples, others):
                 yield sample, other
 
 
-def with_extra(dataset, folders, open_dataset):
-    """A data set whose training images are followed by those of other folders.
+def add_training_images(dataset: Dataset, folders: Sequence[str | Path] | None) -> Dataset:
+    """The data set with the training images of other folders after its own.
 
     Args:
-        dataset: learning.data.datasets.base.Dataset.
-        folders: each holds the training images of a data set of the same format; its other splits are left alone.
-        open_dataset: function of (name, folder), `learning.data.datasets.open_dataset`.
-
-    Returns:
-        Dataset
+        folders: data sets of the same format, whose other splits are not used.
 
     Raises:
-        InputError: a folder that holds another data set, no training images, labels of another kind, a validation image, or
-            images with parts of one.
+        InputError: a folder that holds another data set, no training images, labels in another encoding, a validation image,
+            or images with parts of one.
     """
-    for folder in folders:
-        provenance = read_provenance(folder)
-        if provenance and provenance["dataset"] != dataset.name:
-            raise InputError(
-                f"--extra_data {folder} has labels of {provenance['dataset']}, but the data set is {dataset.name}"
-            )
-        other = open_dataset(dataset.name, folder)
-        samples = other.split("train")
-        if other.encoding != dataset.encoding:
-            raise InputError(
-                f"--extra_data {folder} holds {other.encoding} in its labels, but {dataset.root} holds "
-                f"{dataset.encoding}; convert one of them"
-            )
-        scored = {sample.name: sample for sample in dataset.splits.get("val", ())}
-        for sample, known in same_pictures(samples, scored.values()):
-            raise InputError(
-                f"--extra_data: {sample.image} is the validation image {known.image}, which would then say nothing; remove it"
-            )
-        if pasted := sorted(read_sources(folder) & set(scored)):
-            raise InputError(
-                f"--extra_data {folder} may show parts of the validation image {scored[pasted[0]].image}, which would then "
-                "say nothing; make it anew with the --train_on and --holdout of this run"
-            )
-        extra = Extra(other.root.resolve(), len(samples), provenance.get("round", 0))
-        splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
-        dataset = replace(dataset, splits=splits, extra=(*dataset.extra, extra))
+    for folder in folders or ():
+        dataset = _add_folder(dataset, folder)
     return dataset
+
+
+def _add_folder(dataset: Dataset, folder: str | Path) -> Dataset:
+    provenance = read_provenance(folder)
+    if provenance and provenance["dataset"] != dataset.name:
+        raise InputError(
+            f"--extra_data {folder} has labels of {provenance['dataset']}, but the data set is {dataset.name}"
+        )
+    other = open_valid(dataset.name, dataset.spec, folder)
+    samples = other.split("train")
+    if other.encoding != dataset.encoding:
+        raise InputError(
+            f"--extra_data {folder} holds {other.encoding} in its labels, but {dataset.root} holds "
+            f"{dataset.encoding}; convert one of them"
+        )
+    _refuse_validation_images(dataset, folder, samples)
+    extra = Extra(other.root.resolve(), len(samples), provenance.get("round", 0))
+    splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
+    return replace(dataset, splits=splits, extra=(*dataset.extra, extra))
+
+
+def _refuse_validation_images(dataset: Dataset, folder: str | Path, samples: Sequence[Sample]) -> None:
+    """Raise `InputError` where images of an extra folder are, or show parts of, validation images of the data set."""
+    val = {sample.name: sample for sample in dataset.splits.get("val", ())}
+    for sample, known in identical_images(samples, val.values()):
+        raise InputError(
+            f"--extra_data: {sample.image} is the validation image {known.image}; training on it makes the validation "
+            "score meaningless; remove it"
+        )
+    if pasted := sorted(read_sources(folder) & set(val)):
+        raise InputError(
+            f"--extra_data {folder} may show parts of the validation image {val[pasted[0]].image}; training on them makes the "
+            "validation score meaningless; make the folder anew with the --train_on and --holdout of this run"
+        )

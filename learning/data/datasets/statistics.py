@@ -1,20 +1,20 @@
-"""A look at every file before anything is trained: sizes, label values, and how often each class occurs."""
+"""Statistics of a split, and a check of every file before training: sizes, label values, pixels of each class."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
-from learning.data.datasets.base import Finding
+from helpers.threads import map_in_threads
+from learning.data.datasets.base import Dataset, Finding, Sample
 
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """What a split holds.
+    """Sizes and class counts of the N images of a split with C classes.
 
     Args:
         sizes: int64 (N, 2), height and width of each image.
@@ -26,22 +26,15 @@ class DatasetStatistics:
     pixels: np.ndarray
     void: np.ndarray
 
-    def absent(self, names):
-        """list of str: the names of the classes without a single pixel."""
+    def absent(self, names: Iterable[str]) -> list[str]:
+        """The names of the classes without a single pixel; `names` are those of all classes."""
         return [name for name, count in zip(names, self.pixels.sum(0), strict=True) if count == 0]
 
 
-def dataset_statistics(dataset, split):
+def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     """Check every file of a split and count its classes.
 
     Label maps are decoded (in threads); of images only the header and the end are read.
-
-    Args:
-        dataset: learning.data.datasets.base.Dataset.
-        split: name of one of its splits.
-
-    Returns:
-        Survey
 
     Raises:
         InputError: an unreadable or cut-off file, an image and a label of different sizes, or label values outside the
@@ -50,43 +43,31 @@ def dataset_statistics(dataset, split):
     samples = dataset.split(split)
     num_classes = len(dataset.labels.classes)
 
-    def look(sample):
+    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int]:
         size = read_size(sample.image)
         pixels = np.zeros(256, np.int64)
         if sample.label:
             pixels, findings = count_label(read_label(sample.label), size, sample, dataset, split)
             if findings:
                 raise InputError(findings[0].line())
-        return size, pixels[:num_classes], pixels[num_classes:].sum()
+        return size, pixels[:num_classes], int(pixels[num_classes:].sum())
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        # The bar appears only where the look takes long enough to be wondered at.
-        rows = list(
-            tqdm(
-                threads.map(look, samples),
-                total=len(samples),
-                desc=f"checking {split}",
-                delay=1,
-                leave=False,
-                disable=None,
-            )
-        )
+    rows = map_in_threads(measure, samples, description=f"checking {split}")
     sizes, pixels, void = zip(*rows, strict=True)
     return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
 
 
-def count_label(label, size, sample, dataset, split):
+def count_label(
+    label: np.ndarray, size: tuple[int, int] | None, sample: Sample, dataset: Dataset, split: str
+) -> tuple[np.ndarray, list[Finding]]:
     """Count the classes of a label map and check it against its image and the class table.
 
     Args:
         label: uint8 (H, W), as in the file.
-        size: height and width of the image, or None where they are not known.
-        sample: learning.data.datasets.base.Sample of both.
-        dataset: learning.data.datasets.base.Dataset, for its class table and encoding.
-        split: name of the sample's split.
+        size: of the image; None skips the check of sizes.
 
     Returns:
-        (int64 (256,), list of Finding): pixels of each train id, unknown values counted as void; errors in size and values.
+        int64 (256,), pixels of each train id, unknown values counted as void; findings about size and values.
     """
     findings = []
     if size is not None and label.shape != size:
@@ -101,11 +82,18 @@ def count_label(label, size, sample, dataset, split):
         )
     train_ids, known = dataset.labels.decoder(dataset.encoding, "train_ids")
     values = np.bincount(label.ravel(), minlength=256)
+    assert sample.label is not None
     findings += _unknown_values(values, known, sample.label, dataset, split)
     return np.bincount(train_ids, weights=values, minlength=256).astype(np.int64), findings
 
 
-def _unknown_values(values, known, path, dataset, split):
+def _unknown_values(values: np.ndarray, known: np.ndarray, path: Path, dataset: Dataset, split: str) -> list[Finding]:
+    """A finding if a label map holds values that its encoding does not have.
+
+    Args:
+        values: int (256,), pixels of each file value.
+        known: bool (256,), the file values of the encoding.
+    """
     present = np.flatnonzero(values)
     if dataset.encoding == "ids" and present.tolist() == [0, 255]:
         what = (
@@ -116,10 +104,11 @@ def _unknown_values(values, known, path, dataset, split):
     unknown = present[~known[present]]
     if not len(unknown):
         return []
-    value, most = unknown[0], int(np.flatnonzero(known[:255])[-1])
+    value = unknown[0]
+    highest = int(np.flatnonzero(known[:255])[-1])
     also = f" (and {len(unknown) - 1} more such values)" if len(unknown) > 1 else ""
     what = (
         f"holds the value {value} in {values[value]} pixels{also}, but {dataset.name} labels are "
-        f"0 .. {most}, and 255 for void"
+        f"0 .. {highest}, and 255 for void"
     )
     return [Finding("unknown label values", split, path, what, "convert the labels or choose another --dataset")]

@@ -1,4 +1,4 @@
-"""Boundary IoU against the paper's own recipe: erode each mask, keep what the erosion takes away."""
+"""Boundary IoU against the definition in the paper: the pixels of each mask that an erosion removes."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from helpers.scoring import boundary_iou
 
 
 def eroded_away(mask, distance):
-    """bool (H, W): what repeated erosion by 3x3 takes from a mask; outside the image there is none."""
+    """bool (H, W): the pixels of a mask that repeated 3x3 erosion removes; outside the image the mask is empty."""
     left = mask
     for _ in range(distance):
         padded = np.pad(left, 1)
@@ -19,7 +19,7 @@ def eroded_away(mask, distance):
 
 
 @pytest.mark.parametrize("distance", [1, 2, 3, 7])
-def test_bands_are_what_erosion_takes_away(distance):
+def test_contour_bands_equal_what_erosion_removes(distance):
     rng = np.random.default_rng(distance)
     labels = np.kron(rng.integers(0, 4, (5, 6)), np.ones((9, 7))).astype(np.uint8)
     labels[rng.random(labels.shape) < 0.01] = VOID
@@ -27,7 +27,7 @@ def test_bands_are_what_erosion_takes_away(distance):
     assert np.array_equal(boundary_iou.near_contour(labels, distance), expected)
 
 
-def test_counts_are_the_papers():
+def test_counts_equal_the_definition_in_the_paper():
     """Sums over both masks of each class, where the truth is not void."""
     rng = np.random.default_rng(0)
     truth, prediction = (np.kron(rng.integers(0, 3, (4, 4)), np.ones((8, 8))).astype(np.uint8) for _ in range(2))
@@ -52,8 +52,8 @@ def test_a_shift_costs_more_at_the_contour_than_in_the_area():
     assert np.isnan(boundary_iou.boundary_iou(same)[2])
 
 
-def test_a_band_wider_than_the_image_is_all_of_it():
+def test_a_band_wider_than_the_image_covers_it():
     labels = np.zeros((3, 5), np.uint8)
     assert boundary_iou.near_contour(labels, 9).all()
-    assert boundary_iou.width((360, 480)) == 12
-    assert boundary_iou.width((2, 2)) == 1
+    assert boundary_iou.band_width((360, 480)) == 12
+    assert boundary_iou.band_width((2, 2)) == 1

@@ -12,7 +12,7 @@ def two_classes(confidence):
 
 
 def test_by_hand():
-    """Bin 0.9: 3 of 4 right; bin 0.6: 1 of 2 right; one pixel is void."""
+    """Bin 0.9: 3 of 4 correct; bin 0.6: 1 of 2 correct; one pixel is void."""
     probabilities = two_classes(np.array([[0.9, 0.9, 0.9, 0.9, 0.6, 0.6, 0.95]]))
     truth = np.array([[0, 0, 0, 1, 0, 1, VOID]], np.uint8)
     bins = calibration.bin_pixels(probabilities, truth)
@@ -35,13 +35,13 @@ def test_against_plain_loops():
     assert found == pytest.approx(expected / (sampled < 4).sum(), abs=1e-9)
 
 
-def test_of_equal_probabilities_each_is_a_share_of_the_answer():
+def test_equal_highest_probabilities_share_the_prediction():
     probabilities = np.array([[[0.4, 0.4]], [[0.4, 0.2]], [[0.2, 0.4]]])
     bins = calibration.bin_pixels(probabilities, np.array([[1, 1]], np.uint8))
     assert bins.sum(1) == pytest.approx([2, 0.5, 0.8])
 
 
-def test_certain_and_right_is_0_and_without_pixels_nothing_is_known():
+def test_certain_and_correct_is_0_and_no_pixels_is_nan():
     truth = np.zeros((2, 2), np.uint8)
     bins = calibration.bin_pixels(two_classes(np.ones((2, 2))), truth)
     assert calibration.expected_calibration_error(bins) == 0

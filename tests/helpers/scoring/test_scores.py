@@ -40,12 +40,12 @@ def test_confusion_matrix_refuses_values_that_would_alias():
         scores.confusion_matrix(np.zeros(2, np.uint8), np.array([0, 19], np.uint8), 19)
 
 
-def test_merge_folds_both_axes():
+def test_remapping_a_confusion_matrix_remaps_both_axes():
     values = np.zeros((256, 256), np.int64)
     values[0, 255], values[7, 1], values[255, 1] = 5, 2, 3
     truth_labels, predicted_labels = np.zeros(256, np.uint8), np.ones(256, np.uint8)
     truth_labels[7], predicted_labels[255] = 1, 0
-    assert scores.merge(values, truth_labels, predicted_labels, 2).tolist() == [[5, 3], [0, 2]]
+    assert scores.remap_confusion(values, truth_labels, predicted_labels, 2).tolist() == [[5, 3], [0, 2]]
 
 
 def test_iou_by_hand():
@@ -55,7 +55,7 @@ def test_iou_by_hand():
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_to_judge_by_is_nan_without_warning():
+def test_no_pixels_is_nan_without_warning():
     empty = np.zeros((3, 3), np.int64)
     assert np.isnan(scores.iou(empty)).all()
     assert np.isnan(scores.class_accuracy(empty)).all()
@@ -88,7 +88,7 @@ def test_mean_skips_nan():
     assert scores.mean([1.0, math.nan, 0.5]) == 0.75
 
 
-def test_mistakes_within_a_category_count_for_the_class_only():
+def test_errors_within_a_category_count_for_the_class_only():
     found = scores.evaluate(matrix((ROAD, SIDEWALK, 4), (SIDEWALK, SIDEWALK, 4)), None, CITYSCAPES)
     assert found["class_iou"]["road"] == 0
     assert found["class_iou"]["sidewalk"] == 0.5
@@ -105,8 +105,8 @@ def test_an_ignored_label_of_the_category_is_a_miss_in_category_iou_but_a_hit_in
     assert found["category_niou"]["vehicle"] == pytest.approx(weighted / (weighted + 10), rel=1e-15)
 
 
-def test_instances_weigh_the_same_whatever_their_size():
-    # A large person all right, a small one all wrong: IoU sees 90 %, nIoU a half.
+def test_instances_of_all_sizes_have_the_same_weight():
+    # A large person is correct, a small one is wrong: IoU is 90 %, nIoU one half.
     confusion = matrix((PERSON, PERSON, 90), (PERSON, ROAD, 10))
     matches = np.array([[PERSON, 90, 90, 90], [PERSON, 10, 0, 0]])
     found = scores.evaluate(confusion, matches, CITYSCAPES)
@@ -146,7 +146,7 @@ def test_instances_of_impossible_classes_are_refused(number, word):
         scores.instance_matches(np.full((2, 2), number, np.int32), np.zeros((2, 2), np.uint8), CITYSCAPES)
 
 
-def test_camvid_has_no_niou_and_a_name_for_every_score():
+def test_camvid_has_no_niou_but_all_other_scores():
     found = scores.evaluate(np.eye(12, dtype=np.int64), None, CAMVID)
     assert found["class_iou"] == dict.fromkeys(CAMVID.names, 1.0)
     assert found["category_iou"] == dict.fromkeys(("ceiling", "fixed", "road", "moving"), 1.0)
@@ -160,7 +160,7 @@ def test_scores_do_not_change_their_inputs():
     scores.evaluate(confusion, matches, CITYSCAPES)
 
 
-def test_table_order_decides_nothing():
+def test_scores_do_not_depend_on_the_order_of_the_table():
     # Train ids in another order than label ids: values must follow the names.
     table = LabelTable(
         (
@@ -196,14 +196,14 @@ def draw(generator, absent, grain=4):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.2, 1.0])
-def test_runs_and_pixels_count_the_same(share):
+def test_counting_by_runs_equals_counting_by_pixels(share):
     generator = np.random.default_rng(3)
     truth, instances, prediction = draw(generator, [], grain=16)
     noise = generator.random(truth.shape) < share
     truth[noise], instances[noise] = PERSON, generator.choice(np.arange(24000, 24040), noise.sum())
     prediction = np.where(generator.random(truth.shape) < share, generator.integers(0, 34, truth.shape), prediction)
     prediction = prediction.astype(np.uint8)
-    assert (scores._runs(truth, prediction)[2] is None) == (share >= 0.2)
+    assert (scores._encode_runs(truth, prediction)[2] is None) == (share >= 0.2)
 
     confusion = np.zeros((34, 34), np.int64)
     np.add.at(confusion, (truth, prediction), 1)
@@ -235,7 +235,7 @@ def test_the_largest_instance_number_of_16_bits():
 
 @pytest.fixture
 def official(monkeypatch):
-    """The official evaluator, quiet."""
+    """The official evaluator, without its output."""
     module = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     # The package calls a function that numpy has since renamed.
     monkeypatch.setattr(np, "in1d", lambda a, b, **options: np.isin(a, b, **options), raising=False)
@@ -252,7 +252,7 @@ def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent, grai
     confusion, matches, truths, predictions = np.zeros((34, 34), np.int64), [], [], []
     for index in range(3):
         truth, instances, prediction = draw(generator, absent, grain)
-        assert (scores._runs(truth, prediction)[2] is None) == (grain == 4)
+        assert (scores._encode_runs(truth, prediction)[2] is None) == (grain == 4)
         confusion += scores.confusion_matrix(truth, prediction, 34)
         matches.append(scores.instance_matches(instances, prediction, CITYSCAPES))
         truths.append(str(tmp_path / f"{index}_gtFine_labelIds.png"))
@@ -272,7 +272,7 @@ def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent, grai
     ):
         assert set(theirs[key]) >= set(ours[name])
         for row, value in theirs[key].items():
-            # What is not in our table of scores (ignored labels, "void") is nan there.
+            # Rows without a score here (ignored labels, "void") are nan there.
             assert ours[name].get(row, math.nan) == pytest.approx(value, rel=1e-12, abs=0, nan_ok=True), (name, row)
     for name, key in (
         ("mean_class_iou", "averageScoreClasses"),
@@ -281,5 +281,5 @@ def test_equal_to_the_official_evaluation(official, tmp_path, seed, absent, grai
         ("mean_category_niou", "averageScoreInstCategories"),
     ):
         assert ours[name] == pytest.approx(theirs[key], rel=1e-12, abs=0, nan_ok=True)
-    # The comparison has something to compare.
+    # The comparison is not of nan with nan.
     assert not math.isnan(ours["mean_class_niou"])

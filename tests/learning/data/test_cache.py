@@ -1,4 +1,4 @@
-"""The cache of decoded pixels: the same bits as the files, written once, valid as long as they are, and never in the way."""
+"""The cache of decoded pixels: equal to the files, written once, valid until they change, optional."""
 
 import os
 import pickle
@@ -13,6 +13,7 @@ from tiny import make_camvid, save
 
 from helpers.errors import InputError, exit_status
 from learning.data import cache
+from learning.data import pixels as pixels_module
 from learning.data.augmentation.sampling import Augmentation
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
@@ -20,7 +21,7 @@ from learning.data.loaders import EvalBatches, LoaderConfig, TrainBatches
 from tools import cache as program
 
 CPU = torch.device("cpu")
-FEED = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), CPU)
+CONFIG = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), CPU)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def data(tmp_path):
 
 
 def opened(data, folder, split="train"):
-    return cache.open_disk(folder, data, split, dataset_statistics(data, split).sizes)
+    return cache.open_on_disk(folder, data, split, dataset_statistics(data, split).sizes)
 
 
 def files(folder):
@@ -48,50 +49,52 @@ def same_pixels(some, others):
     )
 
 
-def never(*_):
+def must_not_decode(*_):
     raise AssertionError("decoded again")
 
 
-# ---------------------------------------------------------------------------------------------- what it holds
+# ---------------------------------------------------------------------------------------------- content
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_it_holds_what_the_files_hold(data, tmp_path, split):
+def test_it_holds_the_content_of_the_files(data, tmp_path, split):
     decoded = opened(data, tmp_path / "cache", split)
-    assert same_pixels(decoded, cache.Files(data.split(split), data.decode))
-    memory = cache.open_memory(data, split, dataset_statistics(data, split).sizes)
+    assert same_pixels(decoded, cache.FilePixels(data.split(split), data.decode))
+    memory = cache.open_in_memory(data, split, dataset_statistics(data, split).sizes)
     assert same_pixels(decoded, memory)
     assert same_pixels(decoded, decoded.to(CPU))
     assert decoded.image(0).dtype == decoded.label(0).dtype == torch.uint8
     assert decoded.samples == data.split(split)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 @pytest.mark.parametrize("workers", [0, 1, 4])
 def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, workers, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     sources = [
-        cache.Files(data.split("train"), data.decode),
+        cache.FilePixels(data.split("train"), data.decode),
         opened(data, tmp_path / "cache"),
-        cache.open_memory(data, "train", dataset_statistics(data, "train").sizes),
+        cache.open_in_memory(data, "train", dataset_statistics(data, "train").sizes),
     ]
-    feed, augmentation = replace(FEED, workers=workers), Augmentation((24, 32), (16, 20))
-    reference = TrainBatches(sources[0], FEED, 2, augmentation, seed=3)
+    config = replace(CONFIG, workers=workers)
+    augmentation = Augmentation((24, 32), (16, 20))
+    reference = TrainBatches(sources[0], CONFIG, 2, augmentation, seed=3)
     for source in sources:
-        batches = TrainBatches(source, feed, 2, augmentation, seed=3)
+        batches = TrainBatches(source, config, 2, augmentation, seed=3)
         for epoch in (0, 1):
             for found, expected in zip(batches.epoch(epoch), reference.epoch(epoch), strict=True):
                 assert torch.equal(found[0], expected[0])
                 assert torch.equal(found[1], expected[1])
-        whole = [EvalBatches(pixels, feed, 2, (24, 32)) for pixels in (source, sources[0])]
+        whole = [EvalBatches(some, config, 2, (24, 32)) for some in (source, sources[0])]
         for found, expected in zip(*whole, strict=True):
             assert torch.equal(found.images, expected.images)
             assert found.sizes == expected.sizes
             assert all(map(torch.equal, found.labels, expected.labels))
 
 
-def test_what_a_worker_hands_over_does_not_take_the_file_along(data, tmp_path):
+def test_a_worker_does_not_send_the_memory_of_the_whole_file(data, tmp_path):
     decoded = opened(data, tmp_path / "cache")
-    (item, *_) = EvalBatches(decoded, FEED, 8, (24, 32)).loader
+    (item, *_) = EvalBatches(decoded, CONFIG, 8, (24, 32)).loader
     images, labels, *_ = item
     assert images.untyped_storage().nbytes() == images.numel()
     assert all(label.untyped_storage().nbytes() == label.numel() for label in labels)
@@ -106,20 +109,20 @@ def test_another_process_maps_the_file_instead_of_copying_it(data, tmp_path):
 
 
 def replace_samples(decoded):
-    return cache.Decoded((), decoded.layout, decoded.path)
+    return cache.BufferPixels((), decoded.layout, decoded.path)
 
 
 def test_changing_the_pixels_does_not_change_the_file(data, tmp_path):
     opened(data, tmp_path).image(0).zero_()
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
-# ---------------------------------------------------------------------------------------------- when it is written
+# ---------------------------------------------------------------------------------------------- writing
 
 
 def test_it_is_written_once(data, tmp_path, monkeypatch):
     opened(data, tmp_path)
-    monkeypatch.setattr(cache, "read_image", never)
+    monkeypatch.setattr(pixels_module, "read_image", must_not_decode)
     opened(data, tmp_path)
     assert len(files(tmp_path)) == 1
 
@@ -148,14 +151,14 @@ def test_an_unchanged_copy_under_another_root_is_another_file(data, tmp_path):
     assert len(files(tmp_path / "cache")) == 2
 
 
-def test_a_file_that_was_cut_off_is_written_again(data, tmp_path):
+def test_a_truncated_file_is_written_again(data, tmp_path):
     opened(data, tmp_path)
     (path,) = files(tmp_path)
     os.truncate(path, path.stat().st_size - 1)
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
-def test_what_a_killed_run_left_is_no_cache(data, tmp_path, monkeypatch):
+def test_the_remains_of_a_killed_run_are_not_a_cache(data, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
@@ -164,7 +167,7 @@ def test_what_a_killed_run_left_is_no_cache(data, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             opened(data, tmp_path)
     assert files(tmp_path) == []
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
 def test_a_damaged_source_is_named_and_nothing_is_kept(data, tmp_path):
@@ -172,61 +175,61 @@ def test_a_damaged_source_is_named_and_nothing_is_kept(data, tmp_path):
     path = data.split("train")[3].image
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=path.name):
-        cache.open_disk(tmp_path / "cache", data, "train", sizes)
+        cache.open_on_disk(tmp_path / "cache", data, "train", sizes)
     assert files(tmp_path / "cache") == []
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
-# ---------------------------------------------------------------------------------------------- where it goes
+# ---------------------------------------------------------------------------------------------- location
 
 
 def disk_with(monkeypatch, free):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("usage", (), {"free": free}))
 
 
-def test_a_full_disk_is_said_before_it_is_filled(data, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(data, tmp_path, monkeypatch):
     disk_with(monkeypatch, 1000)
     with pytest.raises(cache.CacheError, match="GiB are free"):
         opened(data, tmp_path / "cache")
 
 
-def test_auto_takes_what_fits(tmp_path, monkeypatch):
+def test_auto_chooses_what_fits(tmp_path, monkeypatch):
     disk_with(monkeypatch, 2000)
-    assert cache.choose("auto", CPU, 1000, tmp_path, 1000)[0] == "disk"
-    assert cache.choose("auto", CPU, 1990, tmp_path, 1990)[0] == "off"
-    assert cache.choose("auto", CPU, 1990, tmp_path, 0)[0] == "disk", "it is there already"
-    assert cache.choose("off", CPU, 1, tmp_path, 1)[0] == "off"
-    assert cache.choose("disk", CPU, 10**6, tmp_path, 10**6)[0] == "disk"
+    assert cache.choose_location("auto", CPU, 1000, tmp_path, 1000)[0] == "disk"
+    assert cache.choose_location("auto", CPU, 1990, tmp_path, 1990)[0] == "off"
+    assert cache.choose_location("auto", CPU, 1990, tmp_path, 0)[0] == "disk", "it is there already"
+    assert cache.choose_location("off", CPU, 1, tmp_path, 1)[0] == "off"
+    assert cache.choose_location("disk", CPU, 10**6, tmp_path, 10**6)[0] == "disk"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (8000, 10000))
     gpu = torch.device("cuda")
-    assert cache.choose("auto", gpu, 2000, tmp_path, 2000)[0] == "device"
-    assert cache.choose("auto", gpu, 2001, tmp_path, 2001)[0] == "off"
-    assert cache.choose("device", gpu, 7999, tmp_path, 7999)[0] == "device"
+    assert cache.choose_location("auto", gpu, 2000, tmp_path, 2000)[0] == "device"
+    assert cache.choose_location("auto", gpu, 2001, tmp_path, 2001)[0] == "off"
+    assert cache.choose_location("device", gpu, 7999, tmp_path, 7999)[0] == "device"
     with pytest.raises(InputError, match="GiB of the GPU are free"):
-        cache.choose("device", gpu, 8001, tmp_path, 8001)
+        cache.choose_location("device", gpu, 8001, tmp_path, 8001)
     with pytest.raises(InputError, match="--cache device keeps the data on a GPU"):
-        cache.choose("device", CPU, 1, tmp_path, 1)
+        cache.choose_location("device", CPU, 1, tmp_path, 1)
 
 
-def test_a_full_disk_is_no_obstacle_to_what_is_there(data, tmp_path, monkeypatch):
+def test_an_existing_file_is_used_on_a_full_disk(data, tmp_path, monkeypatch):
     sizes = dataset_statistics(data, "train").sizes
     assert not cache.is_cached(tmp_path, data, "train", sizes)
     opened(data, tmp_path)
     assert cache.is_cached(tmp_path, data, "train", sizes)
     disk_with(monkeypatch, 0)
-    monkeypatch.setattr(os, "utime", never_allowed)  # a folder that can only be read
-    assert same_pixels(opened(data, tmp_path), cache.Files(data.split("train"), data.decode))
+    monkeypatch.setattr(os, "utime", permission_denied)  # a read-only folder
+    assert same_pixels(opened(data, tmp_path), cache.FilePixels(data.split("train"), data.decode))
 
 
-def never_allowed(*_):
+def permission_denied(*_):
     raise PermissionError(13, "Permission denied")
 
 
-def test_what_another_process_writes_is_not_cleared(data, tmp_path, capsys):
+def test_a_file_that_another_process_writes_is_not_cleared(data, tmp_path, capsys):
     opened(data, tmp_path)
     (path,) = files(tmp_path)
     path.with_name(path.name + ".tmp").write_bytes(b"half")
-    with cache.lock(path):
+    with cache.file_lock(path):
         program.main(["--cache_path", str(tmp_path), "--clear", "all"])
     assert "in use" in capsys.readouterr().out
     assert path.exists()
@@ -254,22 +257,22 @@ def log(run):
 
 
 def test_a_run_is_the_same_with_and_without_a_cache(camvid, tmp_path, capsys):
-    words = ("--epochs", 1, "--seed", 0)
-    assert train(tmp_path / "off", camvid, *words, "--cache", "off") == 0
+    arguments = ("--epochs", 1, "--seed", 0)
+    assert train(tmp_path / "off", camvid, *arguments, "--cache", "off") == 0
     assert "cache     off" in capsys.readouterr().out
     folder = tmp_path / "cache"
-    assert train(tmp_path / "disk", camvid, *words, "--cache", "disk", "--cache_path", folder) == 0
+    assert train(tmp_path / "disk", camvid, *arguments, "--cache", "disk", "--cache_path", folder) == 0
     assert f"cache     disk: 0.00 GiB in {folder}" in capsys.readouterr().out
     assert len(files(folder)) == 2
     assert log(tmp_path / "off") == log(tmp_path / "disk")
 
 
-def test_auto_goes_on_where_nothing_can_be_written(camvid, tmp_path, capsys):
+def test_auto_trains_without_a_cache_where_nothing_can_be_written(camvid, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    words = ("--epochs", 1, "--cache_path", tmp_path / "file" / "cache")
-    assert train(tmp_path / "run", camvid, *words) == 0
+    arguments = ("--epochs", 1, "--cache_path", tmp_path / "file" / "cache")
+    assert train(tmp_path / "run", camvid, *arguments) == 0
     assert "cache     off: " in capsys.readouterr().out
-    assert train(tmp_path / "other", camvid, *words, "--cache", "disk") == 2
+    assert train(tmp_path / "other", camvid, *arguments, "--cache", "disk") == 2
     assert "--cache off" in capsys.readouterr().err
 
 
@@ -299,13 +302,13 @@ def test_the_program_lists_and_clears(data, tmp_path, capsys):
     assert "empty" in capsys.readouterr().out
 
 
-def test_the_program_says_what_is_wrong(tmp_path, capsys):
+def test_errors_of_the_program(tmp_path, capsys):
     assert exit_status("tools.cache", program.main, ["--cache_path", str(tmp_path / "none")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
     assert exit_status("tools.cache", program.main, ["--clear", "some"]) == 2
 
 
-def test_the_default_folder_is_the_users(monkeypatch):
+def test_the_default_folder_belongs_to_the_user(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache.default_folder() == Path("/somewhere/minicity-segmentation")
     monkeypatch.delenv("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""Class weights: formulas by hand, files, and what a run shows of them."""
+"""Class weights: formulas by hand, files, and the output of a run."""
 
 import json
 
@@ -8,7 +8,14 @@ from commands import run_baseline, small_run, train
 from tiny import make_camvid, make_minicity
 
 from helpers.errors import InputError
-from learning.data.class_weights import check, compute, enet, median_frequency, standard, written_out
+from learning.data.class_weights import (
+    check_for_dataset,
+    compute,
+    enet,
+    median_frequency,
+    published_or_enet,
+    resolve_option,
+)
 from learning.data.datasets import camvid, minicity
 
 PIXELS = np.array([[60, 20, 0, 0], [30, 0, 10, 0], [0, 40, 0, 0]])
@@ -33,14 +40,14 @@ def test_no_weight_is_infinite(scheme):
     assert np.isfinite(scheme(np.array([[0, 1, 10**12]]))).all()
 
 
-def test_each_name_is_what_it_says():
+def test_weights_of_each_name():
     assert compute("none", minicity, PIXELS) is None
     assert compute("ocnet", minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
     assert compute("enet", minicity, PIXELS).tolist() == enet(PIXELS).tolist()
     assert compute("median", minicity, PIXELS).tolist() == median_frequency(PIXELS).tolist()
     assert compute("1,0.5,2", minicity, PIXELS).tolist() == [1, 0.5, 2]
-    assert standard(minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
-    assert standard(camvid, PIXELS).tolist() == enet(PIXELS).tolist()
+    assert published_or_enet(minicity, PIXELS).tolist() == list(minicity.CLASS_WEIGHTS)
+    assert published_or_enet(camvid, PIXELS).tolist() == enet(PIXELS).tolist()
 
 
 @pytest.mark.parametrize(
@@ -50,15 +57,15 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
     (tmp_path / "w").write_text(text)
     if ".5e0" in text:
         with pytest.raises(InputError, match="expected a JSON list of numbers"):
-            written_out(str(tmp_path / "w"))
+            resolve_option(str(tmp_path / "w"))
     else:
-        assert written_out(str(tmp_path / "w")) == "1,0.5,2"
-    assert written_out("1, 0.5,2") == "1,0.5,2"
-    assert written_out("enet") == "enet"
+        assert resolve_option(str(tmp_path / "w")) == "1,0.5,2"
+    assert resolve_option("1, 0.5,2") == "1,0.5,2"
+    assert resolve_option("enet") == "enet"
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("1\n-0.5", "0 or more"),
         ("1\nnan", "0 or more"),
@@ -68,30 +75,30 @@ def test_a_file_becomes_its_numbers(tmp_path, text):
         ("", "not all of them 0"),
     ],
 )
-def test_what_is_no_file_of_weights_is_refused(tmp_path, text, words):
+def test_a_file_without_weights_is_refused(tmp_path, text, message):
     (tmp_path / "w").write_text(text)
-    with pytest.raises(InputError, match=words):
-        written_out(str(tmp_path / "w"))
+    with pytest.raises(InputError, match=message):
+        resolve_option(str(tmp_path / "w"))
 
 
 def test_weights_of_another_data_set_are_refused():
     with pytest.raises(InputError, match="Cityscapes"):
-        check("ocnet", camvid, 11)
+        check_for_dataset("ocnet", camvid, 11)
     with pytest.raises(InputError, match="got 3 numbers, expected one for each of the 11 classes"):
-        check("1,2,3", camvid, 11)
+        check_for_dataset("1,2,3", camvid, 11)
     for text in ("none", "enet", "median", ",".join("1" * 11)):
-        check(text, camvid, 11)
-    check("ocnet", minicity, 19)
+        check_for_dataset(text, camvid, 11)
+    check_for_dataset("ocnet", minicity, 19)
 
 
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def test_a_run_shows_its_weights_and_keeps_those_of_a_file(tmp_path, capsys):
+def test_a_run_prints_its_weights_and_stores_those_of_a_file(tmp_path, capsys):
     data, run, file = make_camvid(tmp_path / "data"), tmp_path / "run", tmp_path / "weights.txt"
     file.write_text("\n".join(str(1 + i / 4) for i in range(11)))
-    words = ("--epochs", 1, "--loss", "ce+0.5*dice", "--class_weights", file, "--label_smoothing", 0.1, "--seed", 1)
-    assert train(run, data, *words) == 0
+    arguments = ("--epochs", 1, "--loss", "ce+0.5*dice", "--class_weights", file, "--label_smoothing", 0.1, "--seed", 1)
+    assert train(run, data, *arguments) == 0
     output = capsys.readouterr().out
     assert "training  ce+0.5*dice" in output
     assert "weights   ce Sky 1, Building 1.25, Pole 1.5" in output
@@ -100,22 +107,22 @@ def test_a_run_shows_its_weights_and_keeps_those_of_a_file(tmp_path, capsys):
     resumed = small_run(run, data, "--resume", "--epochs", 2)
     assert run_baseline(*resumed, "--loss", "ce+0.5*dice", "--class_weights", file) == 0
     file.unlink()
-    assert run_baseline(*resumed) == 0, "the file is not needed any more"
+    assert run_baseline(*resumed) == 0, "the file is not needed again"
     assert run_baseline(*resumed, "--class_weights", "enet") == 2
     assert "--class_weights enet differs" in capsys.readouterr().err
 
 
 def test_standard_weights_of_minicity(tmp_path, capsys):
     data = make_minicity(tmp_path / "data")
-    words = ("--loss", "weighted_ce+focal", "--class_weights", "ocnet", "--dry_run")
-    assert train(tmp_path / "run", data, *words, name="minicity") == 0
+    arguments = ("--loss", "weighted_ce+focal", "--class_weights", "ocnet", "--dry_run")
+    assert train(tmp_path / "run", data, *arguments, name="minicity") == 0
     output = capsys.readouterr().out
     assert "weights   weighted_ce road 0.837, sidewalk 0.918" in output
     assert "focal road 0.837" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (("--loss", "dice", "--class_weights", "enet"), "--class_weights is for ce, focal and ohem"),
         (("--loss", "weighted_ce", "--class_weights", "enet"), "weighted_ce has the data set's own"),
@@ -125,16 +132,16 @@ def test_standard_weights_of_minicity(tmp_path, capsys):
         (("--class_weights", "1,2"), "got 2 numbers"),
         (("--class_weights", ""), "--class_weights is empty"),
         (("--loss", "ce+"), "--loss ce+: a name is missing"),
-        (("--loss", "ce+ce"), "--loss ce+ce: ce stands there twice"),
-        (("--loss", "0*ce"), "'0' is no factor above 0"),
-        (("--loss", "x*ce+dice"), "'x' is no factor above 0"),
+        (("--loss", "ce+ce"), "--loss ce+ce: ce is named twice"),
+        (("--loss", "0*ce"), "'0' is not a factor above 0"),
+        (("--loss", "x*ce+dice"), "'x' is not a factor above 0"),
         (("--loss", "ce+dise"), "there is no dise; known are ce, weighted_ce, focal"),
         (("--ohem_fraction", 0), "--ohem_fraction 0.0: expected a number above 0"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_written(tmp_path, capsys, words, expected):
+def test_errors_are_one_line_before_anything_is_written(tmp_path, capsys, arguments, expected):
     data = make_camvid(tmp_path / "data")
-    assert train(tmp_path / "run", data, *words) == 2
+    assert train(tmp_path / "run", data, *arguments) == 2
     error = capsys.readouterr().err.strip()
     assert expected in error
     assert len(error.splitlines()) == 1

@@ -1,8 +1,14 @@
-"""Batches from files: the same for any number of workers, complete, in order, and clear about bad files."""
+"""Batches from files: independent of the number of workers, complete, in order; bad files; the end of workers."""
 
 import gc
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +16,13 @@ import torch
 from PIL import Image
 from tiny import make_camvid, save
 
+import options
 from helpers.errors import InputError
 from helpers.images import read_image, read_label
 from helpers.labels import VOID
 from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import color_and_normalize, view_sample, whole_view
-from learning.data.cache import Files
+from learning.data.cache import FilePixels
 from learning.data.datasets import open_dataset
 from learning.data.loaders import EvalBatches, LoaderConfig, TrainBatches
 from learning.rng import VIEW, draw_order, generator
@@ -23,6 +30,7 @@ from learning.rng import VIEW, draw_order, generator
 SIZE = (24, 32)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 CPU = torch.device("cpu")
+ROOT = Path(options.__file__).parent
 
 
 @pytest.fixture
@@ -33,29 +41,33 @@ def data(tmp_path):
 
 def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
     return EvalBatches(
-        Files(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
+        FilePixels(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
     )
 
 
 def train_batches(data, seed=0, batch_size=2, workers=0, **changes):
     augmentation = replace(Augmentation(SIZE, (16, 20)), **changes)
     return TrainBatches(
-        Files(data.split("train"), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, augmentation, seed
+        FilePixels(data.split("train"), data.decode),
+        LoaderConfig(MEAN, STD, CPU, workers),
+        batch_size,
+        augmentation,
+        seed,
     )
 
 
-def cut_off(path):
-    """Leave the first half of a file."""
+def truncate(path):
+    """Keep the first half of a file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def complaint(batches):
-    """The `InputError` that reading all batches ends in, as text: the exception would hold on to the loader."""
+def error_message(batches):
+    """The message of the `InputError` that reading all batches raises; the exception itself would refer to the loader."""
     try:
         list(batches)
     except InputError as error:
         return str(error)
-    return pytest.fail("nothing was complained about")
+    return pytest.fail("no error was raised")
 
 
 def same(batches, others):
@@ -66,20 +78,21 @@ def same(batches, others):
 # ---------------------------------------------------------------------------------------------- training
 
 
-def test_workers_change_no_bit(data):
-    alone, helped = train_batches(data, workers=0), train_batches(data, workers=2)
+def test_batches_do_not_depend_on_the_number_of_workers(data):
+    expected = train_batches(data, workers=0)
+    found = train_batches(data, workers=2)
     for epoch in (0, 1, 0):
-        assert same(alone.epoch(epoch), helped.epoch(epoch))
+        assert same(expected.epoch(epoch), found.epoch(epoch))
 
 
-def test_a_batch_is_what_its_keys_say(data):
+def test_a_batch_follows_from_seed_epoch_and_step(data):
     samples, augmentation = data.split("train"), Augmentation(SIZE, (16, 20))
     found = list(train_batches(data, seed=7).epoch(3))
     order = draw_order(7, 3, 5, 2)
     assert len(found) == len(order) == 2
     for (images, labels), draws in zip(found, order.tolist(), strict=True):
         views = [draw_view(generator(7, VIEW, 3, draw), SIZE, augmentation) for draw in draws]
-        seen = [
+        items = [
             view_sample(
                 torch.from_numpy(read_image(samples[draw].image).copy()),
                 torch.from_numpy(data.decode[read_label(samples[draw].label)]),
@@ -89,7 +102,7 @@ def test_a_batch_is_what_its_keys_say(data):
             )
             for draw, view in zip(draws, views, strict=True)
         ]
-        expected = color_and_normalize(*(torch.stack(parts) for parts in zip(*seen, strict=True)), views, MEAN, STD)
+        expected = color_and_normalize(*(torch.stack(parts) for parts in zip(*items, strict=True)), views, MEAN, STD)
         assert torch.equal(images, expected[0])
         assert torch.equal(labels, expected[1])
 
@@ -106,7 +119,7 @@ def test_batches_have_the_crop_size_and_train_ids(data):
         assert set(labels.unique().tolist()) <= {*range(11), VOID}
 
 
-def test_epochs_and_seeds_differ_and_return(data):
+def test_epochs_and_seeds_differ_and_are_reproducible(data):
     batches = train_batches(data)
     first = list(batches.epoch(0))
     assert not same(first, batches.epoch(1))
@@ -116,8 +129,8 @@ def test_epochs_and_seeds_differ_and_return(data):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_samples_of_a_batch_are_seen_differently(data, workers):
-    """One image, four times a batch: four views, in every worker and epoch."""
+def test_repeated_samples_of_a_batch_get_different_views(data, workers):
+    """One image four times a batch, in every worker and epoch."""
     single = replace(data, splits={"train": data.split("train")[:1]})
     batches = train_batches(single, batch_size=4, workers=workers)
     images = torch.cat([images for epoch in range(3) for images, _ in batches.epoch(epoch)])
@@ -125,31 +138,152 @@ def test_samples_of_a_batch_are_seen_differently(data, workers):
     assert all(not torch.equal(images[i], images[j]) for i in range(12) for j in range(i))
 
 
-def test_a_set_smaller_than_a_batch_fills_it(data):
+def test_a_small_set_is_repeated_to_fill_a_batch(data):
     ((images, labels),) = train_batches(data, batch_size=8).epoch(0)
     assert len(images) == len(labels) == 8
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["image", "label"])
-def test_a_cut_off_file_is_named_in_one_line(data, kind, workers):
+def test_the_error_of_a_truncated_file_is_one_line(data, kind, workers):
     path = getattr(data.split("train")[2], kind)
-    cut_off(path)
-    message = complaint(train_batches(data, batch_size=5, workers=workers).epoch(0))
+    truncate(path)
+    message = error_message(train_batches(data, batch_size=5, workers=workers).epoch(0))
     assert str(path) in message
     assert "\n" not in message
 
 
 def test_a_bad_file_leaves_no_worker_behind(data):
-    """The error must not be part of a cycle that keeps the loader and its processes until some garbage collection."""
-    cut_off(data.split("train")[2].image)
+    """The error must not be part of a reference cycle, which would keep the processes until the next garbage collection."""
+    truncate(data.split("train")[2].image)
     before = set(multiprocessing.active_children())
     gc.disable()
     try:
-        complaint(train_batches(data, batch_size=5, workers=2).epoch(0))
+        error_message(train_batches(data, batch_size=5, workers=2).epoch(0))
         assert set(multiprocessing.active_children()) <= before
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------------------------------------- the end of workers
+
+
+TOO_MANY = "ignore:This DataLoader will create 8 worker processes"
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+
+class SlowFiles(FilePixels):
+    """Decoding takes longer than any test waits; the processes that are decoding leave a file."""
+
+    def image(self, index):
+        Path(self.folder, str(os.getpid())).touch()
+        time.sleep(600)
+
+
+def close_in_time(batches):
+    """Close batches and check that it was quick and left no process."""
+    workers = batches.loader._iterator._workers
+    assert len(workers) == 8
+    assert all(worker.daemon and worker.is_alive() for worker in workers)
+    began = time.monotonic()
+    batches.close()
+    assert time.monotonic() - began < 2
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.filterwarnings(TOO_MANY)
+def test_closing_ends_idle_workers_and_an_epoch_starts_new_ones(data, eight_cores):
+    batches = train_batches(data, workers=8)
+    first = list(batches.epoch(0))
+    for _ in range(2):
+        close_in_time(batches)
+        batches.close()
+        assert same(first, batches.epoch(0))
+    close_in_time(batches)
+
+
+@pytest.mark.filterwarnings(TOO_MANY)
+@pytest.mark.parametrize("kind", ["train", "eval"])
+def test_closing_ends_the_workers_of_a_suspended_epoch(data, eight_cores, kind):
+    batches = train_batches(data, workers=8) if kind == "train" else eval_batches(data, "train", 1, workers=8)
+    suspended = iter(batches.epoch(0) if kind == "train" else batches)
+    next(suspended)
+    close_in_time(batches)
+
+
+@pytest.mark.filterwarnings(TOO_MANY)
+def test_closing_kills_workers_that_are_busy(data, eight_cores, tmp_path):
+    pixels = SlowFiles(data.split("train"), data.decode)
+    pixels.folder = tmp_path / "busy"
+    pixels.folder.mkdir()
+    batches = TrainBatches(pixels, LoaderConfig(MEAN, STD, CPU, 8), 1, Augmentation(SIZE, (16, 20)), 0)
+    iter(batches.loader)
+    while len(list(pixels.folder.iterdir())) < 5:  # one for each batch of the epoch
+        time.sleep(0.01)
+    close_in_time(batches)
+
+
+def test_closing_without_workers_does_nothing(data):
+    for batches in (train_batches(data), train_batches(data, workers=2), eval_batches(data, "val")):
+        batches.close()
+        batches.close()
+    assert len(list(batches)) == 2
+
+
+def test_closing_leaves_the_workers_of_other_loaders(data):
+    batches, others = train_batches(data, workers=2), train_batches(data, workers=2)
+    expected = list(batches.epoch(0))
+    suspended = others.epoch(0)
+    images, labels = next(suspended)
+    batches.close()
+    assert same(expected, [(images, labels), *suspended])
+    others.close()
+
+
+EPOCH = """
+import os, signal, sys
+from learning.data.augmentation.sampling import Augmentation
+from learning.data.pixels import FilePixels
+from learning.data.datasets import open_dataset
+from learning.data.loaders import LoaderConfig, TrainBatches
+import torch
+
+data = open_dataset("camvid", sys.argv[1])
+pixels = FilePixels(data.split("train"), data.decode)
+config = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), torch.device("cpu"), 2)
+batches = TrainBatches(pixels, config, 2, Augmentation((24, 32), (16, 20)), 0)
+suspended = batches.epoch(0)
+next(suspended)
+print(*(worker.pid for worker in batches.loader._iterator._workers), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [("raise ValueError", 1), ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL)]
+)
+def test_workers_end_with_their_parent_without_being_closed(data, end, status):
+    """In the middle of an epoch; after SIGKILL they notice by themselves that their parent is gone."""
+    line = [sys.executable, "-c", EPOCH + end, str(data.root)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    workers = [int(pid) for pid in done.stdout.split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + (20 if status == -signal.SIGKILL else 0.5)
+    while time.monotonic() < deadline and any(map(is_running, workers)):
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc/self").exists() else True
 
 
 # ---------------------------------------------------------------------------------------------- evaluation
@@ -204,7 +338,7 @@ def test_images_without_labels(data):
     assert [sample.name for sample in batch.samples] == ["0001TP_test000", "0001TP_test001"]
 
 
-def test_labels_that_are_not_asked_for_are_not_read(data):
+def test_without_labels_no_label_is_read(data):
     for sample in data.split("val"):
         sample.label.unlink()
     (batch,) = eval_batches(data, "val", 3, with_labels=False)
@@ -212,9 +346,9 @@ def test_labels_that_are_not_asked_for_are_not_read(data):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_cut_off_file_of_an_evaluation_is_named_in_one_line(data, workers):
+def test_the_error_of_a_truncated_file_in_evaluation_is_one_line(data, workers):
     path = data.split("val")[2].image
-    cut_off(path)
-    message = complaint(eval_batches(data, "val", 2, workers=workers))
+    truncate(path)
+    message = error_message(eval_batches(data, "val", 2, workers=workers))
     assert str(path) in message
     assert "\n" not in message

@@ -1,4 +1,4 @@
-"""The active boundary loss: distances against brute force, the loss against figures by hand and a loop over pixels."""
+"""The active boundary loss: distances against brute force, the loss against hand-computed values and a loop over pixels."""
 
 import math
 
@@ -13,7 +13,7 @@ CLASSES = 4
 
 
 def scene(seed=0, batch=2, size=(24, 30), void=True):
-    """Smooth logits and labels of large regions with rough edges."""
+    """Smooth logits, and labels of large regions with irregular boundaries."""
     generator = torch.Generator().manual_seed(seed)
 
     def smooth(step):
@@ -31,9 +31,9 @@ def scene(seed=0, batch=2, size=(24, 30), void=True):
 
 
 def slow_squared_distances(boundary):
-    places = np.argwhere(boundary)
+    positions = np.argwhere(boundary)
     grid = np.stack(np.indices(boundary.shape), -1)
-    return ((grid[:, :, None] - places) ** 2).sum(-1).min(-1)
+    return ((grid[:, :, None] - positions) ** 2).sum(-1).min(-1)
 
 
 @pytest.mark.parametrize("size", [(17, 40), (40, 17), (1, 30), (30, 1), (25, 25)])
@@ -56,7 +56,7 @@ def test_distances_agree_with_scipy():
     assert np.allclose(found[0], ndimage.distance_transform_edt(~boundary[0]), rtol=1e-12)
 
 
-def test_without_a_boundary_every_pixel_is_as_far():
+def test_distances_are_constant_without_a_boundary():
     boundary = torch.zeros(2, 5, 8, dtype=torch.bool)
     boundary[1, 2, 3] = True
     found = squared_distances(boundary)
@@ -74,9 +74,9 @@ def test_true_boundaries_by_hand():
     assert torch.equal(true_boundary(target), expected)
 
 
-def test_predicted_boundaries_are_the_share_that_changes_most_and_their_neighbors():
+def test_predicted_boundaries_are_the_pixels_of_largest_change_and_their_neighbors():
     logits = torch.zeros(1, 2, 20, 20)  # 1 % are 4 pixels
-    logits[0, 0, 10:, :2] = 9.0  # 2 edges down, 10 to the right
+    logits[0, 0, 10:, :2] = 9.0  # 2 vertical neighbors differ, 10 horizontal ones
     logits[0, 0, 10, 0] = 20.0
     valid = torch.ones(1, 20, 20, dtype=torch.bool)
     found = predicted_boundary(logits.log_softmax(1), valid)
@@ -85,7 +85,9 @@ def test_predicted_boundaries_are_the_share_that_changes_most_and_their_neighbor
     assert not found[0, :, 5:].any()
     valid[0, 9] = False
     assert not predicted_boundary(logits.log_softmax(1), valid)[0, 9].any()
-    assert not predicted_boundary(torch.zeros(1, 2, 20, 20).log_softmax(1), valid).any(), "a flat prediction has none"
+    assert not predicted_boundary(torch.zeros(1, 2, 20, 20).log_softmax(1), valid).any(), (
+        "a constant prediction has none"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- the loss
@@ -121,11 +123,11 @@ def slow_loss(logits, target):
         losses = []
         for y, x in sorted(edges):
             near = [(y + v, x + u) for v, u in around if (v, u) != (0, 0) and at(y + v, x + u)]
-            if not at(y, x) or not near or min(squared[place] for place in near) >= squared[y, x]:
+            if not at(y, x) or not near or min(squared[position] for position in near) >= squared[y, x]:
                 continue
-            scores = torch.stack([divergence(fixed[:, v, u], log_p[:, y, x]) for v, u in near]).log_softmax(0)
+            log_q = torch.stack([divergence(fixed[:, v, u], log_p[:, y, x]) for v, u in near]).log_softmax(0)
             nearest = min(range(len(near)), key=lambda i: squared[near[i]])
-            cross_entropy = -0.8 * scores[nearest] - 0.2 * scores.mean()
+            cross_entropy = -0.8 * log_q[nearest] - 0.2 * log_q.mean()
             losses.append(cross_entropy * min(math.sqrt(squared[y, x]), 20) / 20)
         if losses:
             result = result + sum(losses) / len(losses)
@@ -144,7 +146,7 @@ def test_the_loss_and_its_gradient_agree_with_a_loop(seed, size):
 
 
 def test_by_hand():
-    """One row of 100 pixels, so one is a predicted boundary: 9; with its neighbors 8 to 10. The true one is 12."""
+    """One row of 100 pixels: the predicted boundary is pixel 9, dilated 8 to 10; the true boundary is pixel 12."""
     logits = torch.zeros(1, 2, 1, 100, dtype=torch.float64)
     logits[..., 0, 0, :10], logits[..., 1, 0, 10:] = 4.0, 4.0
     target = (torch.arange(100) > 12).long().expand(1, 1, 100)
@@ -154,15 +156,15 @@ def test_by_hand():
         math.log1p(math.exp(-divergence)),
         math.log1p(math.exp(divergence)),
     )  # -log softmax of (divergence, 0)
-    even = 0.2 * (large + small) / 2
-    # To the right: from 8, where nothing changes; from 9, over the step; from 10, away from it.
-    expected = (4 * math.log(2) + 3 * (0.8 * large + even) + 2 * (0.8 * small + even)) / 20 / 3
+    uniform = 0.2 * (large + small) / 2
+    # The direction is right: from 8 the divergences are equal; from 9 it crosses the step; from 10 it leads away.
+    expected = (4 * math.log(2) + 3 * (0.8 * large + uniform) + 2 * (0.8 * small + uniform)) / 20 / 3
     total, weight = active_boundary(logits, target)
     assert weight == 1
     assert total.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_far_boundary_has_its_direction_and_counts_no_more_than_one_20_pixels_away():
+def test_the_weight_of_the_distance_is_capped_at_20_pixels():
     losses = []
     for step in (22, 30, 60):
         logits = torch.zeros(1, 2, 4, 100, dtype=torch.float64)
@@ -173,7 +175,7 @@ def test_a_far_boundary_has_its_direction_and_counts_no_more_than_one_20_pixels_
     assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-12)
 
 
-def test_nothing_to_move_is_nothing_to_pay():
+def test_the_loss_is_0_without_a_boundary_and_small_for_an_aligned_one():
     logits, target = scene(4, void=False)
     assert active_boundary(logits, torch.zeros_like(target))[0] == 0, "no true boundary"
     assert active_boundary(torch.zeros_like(logits), target)[0] == 0, "no predicted one"
@@ -183,7 +185,7 @@ def test_nothing_to_move_is_nothing_to_pay():
 
 
 def test_descent_moves_the_boundary_to_the_true_one():
-    """Plain descent on the scores of a step at column 8 towards a label whose step is at column 14."""
+    """Gradient descent on logits with a step at column 8, for a label with a step at column 14."""
     target = (torch.arange(30) >= 14).long().expand(1, 20, 30)
     logits = torch.stack([torch.sigmoid(8.0 - torch.arange(30)), torch.sigmoid(torch.arange(30) - 8.0)])
     logits = (6 * logits)[None, :, None].repeat(1, 1, 20, 1).requires_grad_()

@@ -1,4 +1,4 @@
-"""Losses against torch's own, float64 references and the promises that every loss of the table makes."""
+"""Losses against torch's and float64 references, and the properties that every loss of `LOSSES` has."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.labels import VOID
-from learning.losses import LOSSES, PIXELWISE, Criterion, mean
+from learning.losses import LOSSES, PIXELWISE, Criterion, LossArguments, mean
 from learning.losses.pixelwise import cross_entropy, focal, ohem
 
 CLASSES = 4
@@ -15,7 +15,7 @@ WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 3.5])
 
 
 def case(seed=0, batch=3, size=(5, 6), spread=3.0):
-    """Logits that ask for gradients, and labels with some VOID."""
+    """Logits with requires_grad, and labels with some VOID."""
     generator = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(batch, CLASSES, *size, generator=generator)
     target = torch.randint(0, CLASSES, (batch, *size), generator=generator)
@@ -24,7 +24,7 @@ def case(seed=0, batch=3, size=(5, 6), spread=3.0):
 
 
 def scene(seed=0, batch=3, size=(16, 18)):
-    """Logits that ask for gradients, and labels of large blocks, a VOID stripe and some VOID pixels."""
+    """Logits with requires_grad, and labels of large blocks with some VOID."""
     logits, noise = case(seed, batch, size)
     blocks = noise[:, ::9, ::9].clamp(max=CLASSES - 1)
     target = blocks.repeat_interleave(9, 1).repeat_interleave(9, 2)[:, : size[0], : size[1]].clone()
@@ -34,7 +34,7 @@ def scene(seed=0, batch=3, size=(16, 18)):
 
 
 SUMS = ("ce+dice", "10*focal+log_dice", "ce+lovasz+abl", "weighted_ce+0.5*ohem+tversky")
-OPTIONS = {
+ARGUMENTS: dict[str, LossArguments] = {
     "weighted_ce": {"class_weights": WEIGHTS},
     "focal": {"gamma": 2.0},
     "ohem": {"threshold": 0.5, "fraction": 0.2},
@@ -42,7 +42,7 @@ OPTIONS = {
 
 
 def criterion_of(terms, **options):
-    return Criterion(terms, OPTIONS, **options)
+    return Criterion(terms, ARGUMENTS, **options)
 
 
 def gradient(loss, logits):
@@ -53,7 +53,7 @@ def gradient(loss, logits):
 
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS])
-def test_cross_entropy_equals_torchs(class_weights):
+def test_cross_entropy_equals_torch(class_weights):
     logits, target = case()
     total, weight = cross_entropy(logits, target, class_weights)
     torch_sum = torch.nn.CrossEntropyLoss(class_weights, ignore_index=VOID, reduction="sum")(logits, target)
@@ -84,7 +84,7 @@ def test_focal_by_hand(gamma):
 
 
 def slow_focal(logits, target, gamma, in_graph=True):
-    """-(1 - p)^gamma log p in float64, summed over the labelled pixels."""
+    """-(1 - p)^gamma log p in float64, summed over the valid pixels."""
     p = logits.double().softmax(1)
     p = p.gather(1, target.clamp(max=CLASSES - 1)[:, None])[:, 0][target != VOID]
     factor = (1 - p) ** gamma
@@ -102,9 +102,9 @@ def test_focal_and_its_gradient_agree_with_float64(gamma):
 
 def test_the_gradient_flows_through_the_focal_factor():
     logits, target = case(2)
-    found = gradient(focal(logits, target, 2.0)[0], logits)
-    without = gradient(slow_focal(logits, target, 2.0, in_graph=False), logits)
-    assert (found - without).abs().max() > 0.05
+    with_factor = gradient(focal(logits, target, 2.0)[0], logits)
+    without_factor = gradient(slow_focal(logits, target, 2.0, in_graph=False), logits)
+    assert (with_factor - without_factor).abs().max() > 0.05
 
 
 def test_focal_with_gamma_0_is_cross_entropy():
@@ -117,18 +117,18 @@ def test_focal_with_gamma_0_is_cross_entropy():
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("logit", [0.0, 20.0, 200.0, 1e4, -200.0])
-def test_focal_is_finite_for_certain_pixels(gamma, logit):
+def test_focal_is_finite_for_probabilities_of_0_and_1(gamma, logit):
     logits = torch.tensor([logit, 0.0]).view(1, 2, 1, 1).requires_grad_()
     total, _ = focal(logits, torch.zeros(1, 1, 1, dtype=torch.long), gamma)
     assert torch.isfinite(total)
     assert torch.isfinite(gradient(total, logits)).all()
 
 
-# ---------------------------------------------------------------------------------------------- smoothing, weights, hard pixels
+# ------------------------------------------------------------------------------ label smoothing, class weights, OHEM
 
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS])
-def test_smoothed_cross_entropy_equals_torchs(class_weights):
+def test_smoothed_cross_entropy_equals_torch(class_weights):
     logits, target = case(13)
     total, weight = cross_entropy(logits, target, class_weights, label_smoothing=0.1)
     expected = torch.nn.CrossEntropyLoss(class_weights, ignore_index=VOID, label_smoothing=0.1)(logits, target)
@@ -145,23 +145,23 @@ def test_smoothed_cross_entropy_by_hand():
 def test_weighted_focal_multiplies_each_pixel():
     logits, target = case(14)
     total, weight = focal(logits, target, 2.0, WEIGHTS)
-    of_classes = [focal(logits, torch.where(target == c, target, VOID), 2.0) for c in range(CLASSES)]
+    by_class = [focal(logits, torch.where(target == c, target, VOID), 2.0) for c in range(CLASSES)]
     assert total.item() == pytest.approx(
-        sum(w * s.item() for w, (s, _) in zip(WEIGHTS.tolist(), of_classes, strict=True))
+        sum(w * s.item() for w, (s, _) in zip(WEIGHTS.tolist(), by_class, strict=True))
     )
     assert weight.item() == pytest.approx(
-        sum(w * n.item() for w, (_, n) in zip(WEIGHTS.tolist(), of_classes, strict=True))
+        sum(w * n.item() for w, (_, n) in zip(WEIGHTS.tolist(), by_class, strict=True))
     )
 
 
 def slow_ohem(logits, target, threshold, fraction, class_weights=None):
     """Sum over images of the mean over their hard pixels, pixel by pixel in float64."""
     result = 0.0
-    for scores, labels in zip(logits.double(), target, strict=True):
+    for image_logits, labels in zip(logits.double(), target, strict=True):
         pixels = [(y, x) for y in range(labels.shape[0]) for x in range(labels.shape[1]) if labels[y, x] != VOID]
         if not pixels:
             continue
-        losses = {(y, x): -scores[:, y, x].log_softmax(0)[labels[y, x]] for y, x in pixels}
+        losses = {(y, x): -image_logits[:, y, x].log_softmax(0)[labels[y, x]] for y, x in pixels}
         order = sorted(pixels, key=lambda at: -losses[at].item())
         hard = set(order[: math.ceil(fraction * len(pixels))])
         hard |= {at for at in pixels if losses[at].exp() ** -1 < threshold}
@@ -184,12 +184,12 @@ def test_ohem_agrees_with_a_loop(threshold, fraction, class_weights):
 
 def test_ohem_by_hand():
     """Probabilities of the true class: 3/4 and 1/4, then 3/4 and 3/4."""
-    sure = [0.0, math.log(3.0)]
-    logits = torch.tensor([[sure, sure], [sure, sure]]).permute(0, 2, 1)[:, :, None]  # (2, 2, 1, 2)
+    pixel = [0.0, math.log(3.0)]
+    logits = torch.tensor([[pixel, pixel], [pixel, pixel]]).permute(0, 2, 1)[:, :, None]  # (2, 2, 1, 2)
     target = torch.tensor([[[1, 0]], [[1, 1]]])
     total, weight = ohem(logits, target, threshold=0.7, fraction=0.1)
     assert weight == 2
-    assert total.item() == pytest.approx(math.log(4) + math.log(4 / 3))  # of the second image the hardest alone
+    assert total.item() == pytest.approx(math.log(4) + math.log(4 / 3))  # only the hardest pixel of the second image
     total, _ = ohem(logits, target, threshold=0.8, fraction=0.1)
     assert total.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2 + math.log(4 / 3))
 
@@ -201,10 +201,10 @@ def test_ohem_by_hand():
 def test_void_pixels_have_no_gradient_and_do_not_count(name):
     logits, target = scene(4)
     total, weight = criterion_of(name)({"out": logits}, target)
-    slopes = gradient(total.sum(), logits)
-    void = (target == VOID)[:, None].expand_as(slopes)
-    assert (slopes[void] == 0).all()
-    assert (slopes[~void] != 0).any()
+    gradients = gradient(total.sum(), logits)
+    void = (target == VOID)[:, None].expand_as(gradients)
+    assert (gradients[void] == 0).all()
+    assert (gradients[~void] != 0).any()
     changed = torch.where(void, torch.full_like(logits, 50.0), logits)
     again, same_weight = criterion_of(name)({"out": changed}, target)
     assert torch.equal(again, total)
@@ -212,18 +212,18 @@ def test_void_pixels_have_no_gradient_and_do_not_count(name):
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *SUMS])
-def test_parts_of_a_batch_add_up(name):
+def test_micro_batches_add_up(name):
     logits, target = scene(5, batch=5)
     target[2] = VOID
     total, weight = criterion_of(name)({"out": logits}, target)
-    thirds = slice(0, 2), slice(2, 3), slice(3, 5)
-    parts = [criterion_of(name)({"out": logits[part]}, target[part]) for part in thirds]
+    slices = slice(0, 2), slice(2, 3), slice(3, 5)
+    parts = [criterion_of(name)({"out": logits[part]}, target[part]) for part in slices]
     assert torch.allclose(sum(part[0] for part in parts), total, rtol=1e-6)
     assert torch.allclose(sum(part[1] for part in parts), weight, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *SUMS])
-def test_parts_have_the_gradient_of_the_batch(name):
+def test_micro_batches_have_the_gradient_of_the_batch(name):
     logits, target = scene(16, batch=4)
     logits = logits.detach().double().requires_grad_()
     target[1] = VOID
@@ -236,11 +236,11 @@ def test_parts_have_the_gradient_of_the_batch(name):
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *SUMS])
-def test_the_gradient_is_that_of_differences(name):
+def test_the_gradient_agrees_with_finite_differences(name):
     logits, target = scene(17, batch=2, size=(4, 12))
     logits = logits.detach().double()
     criterion = criterion_of(name)
-    if "abl" in name:  # what is detached would show in differences; see test_boundary
+    if "abl" in name:  # its detached terms differ; see test_active_boundary.py
         criterion = criterion_of(name.replace("+abl", "").replace("abl", "ce"))
     assert torch.autograd.gradcheck(
         lambda x: mean(*criterion({"out": x}, target)), logits.requires_grad_(), eps=1e-7, atol=1e-5
@@ -248,7 +248,7 @@ def test_the_gradient_is_that_of_differences(name):
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *SUMS])
-def test_without_a_labelled_pixel_loss_and_gradients_are_zero(name):
+def test_without_a_valid_pixel_loss_and_gradients_are_zero(name):
     logits, target = scene(6)
     total, weight = criterion_of(name)({"out": logits}, torch.full_like(target, VOID))
     assert (weight == 0).all()
@@ -284,16 +284,16 @@ def test_the_auxiliary_head_adds_to_the_sum_and_not_to_the_weight(name):
 @pytest.mark.parametrize("name", [*LOSSES, *SUMS])
 def test_losses_leave_their_inputs_unchanged(name):
     logits, target = scene(10)
-    kept = logits.detach().clone(), target.clone()
+    before = logits.detach().clone(), target.clone()
     criterion_of(name)({"out": logits}, target)
-    assert torch.equal(logits, kept[0])
-    assert torch.equal(target, kept[1])
+    assert torch.equal(logits, before[0])
+    assert torch.equal(target, before[1])
 
 
-# ---------------------------------------------------------------------------------------------- options and weights
+# ---------------------------------------------------------------------------------------------- terms and weights
 
 
-def test_each_name_builds_the_loss_it_says():
+def test_each_name_selects_its_loss_and_arguments():
     logits, target = case(11)
     outputs = {"out": logits}
     assert criterion_of("ce")(outputs, target)[0] == cross_entropy(logits, target)[0]
@@ -302,7 +302,7 @@ def test_each_name_builds_the_loss_it_says():
     assert Criterion("focal", {"focal": {"gamma": 0.7}})(outputs, target) == focal(logits, target, 0.7)
 
 
-def test_a_sum_is_each_term_by_its_own_weight():
+def test_each_term_of_a_sum_is_divided_by_its_own_weight():
     logits, target = case(11)
     target[0] = VOID
     criterion = criterion_of("2*ce+0.5*dice")
@@ -315,7 +315,7 @@ def test_a_sum_is_each_term_by_its_own_weight():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_means_over_images_count_each_image_once(name):
-    """A small image among large ones, as padding makes it, weighs as much as they do, or as little as its pixels."""
+    """An image with few valid pixels counts as much as the others, but in the pixelwise losses."""
     _, target = case(11)
     target[0, 1:] = VOID
     target[0, 0, :2] = 0
@@ -329,8 +329,8 @@ def test_mean_divides_once():
     assert mean(torch.tensor([6.0, 1.0, 0.0]), torch.tensor([4.0, 2.0, 0.0])) == 2.0
 
 
-def test_weighted_pixels_pull_in_proportion():
-    """The gradient of each pixel is its class's weight times that of plain cross entropy."""
+def test_class_weights_scale_the_gradient():
+    """The gradient of each pixel is its class's weight times that without weights."""
     logits, target = case(12)
     plain = gradient(cross_entropy(logits, target)[0], logits)
     weighted = gradient(cross_entropy(logits, target, WEIGHTS)[0], logits)

@@ -1,4 +1,4 @@
-"""Dice, log Dice, Tversky and Lovász-Softmax against figures by hand and slow plain references in float64."""
+"""Dice, log Dice, Tversky and Lovász-Softmax against hand-computed values and slow references in float64."""
 
 import math
 
@@ -12,7 +12,7 @@ CLASSES = 4
 
 
 def case(seed=0, batch=3, size=(6, 7), spread=3.0):
-    """Logits that ask for gradients, and labels with some VOID; not every image has every class."""
+    """Logits with requires_grad, and labels with some VOID; not every image has every class."""
     generator = torch.Generator().manual_seed(seed)
     logits = spread * torch.randn(batch, CLASSES, *size, generator=generator, dtype=torch.float64)
     target = torch.randint(0, CLASSES, (batch, *size), generator=generator)
@@ -21,14 +21,14 @@ def case(seed=0, batch=3, size=(6, 7), spread=3.0):
     return logits.requires_grad_(), target
 
 
-def of_images(logits, target, of_class):
-    """Sum over images of the mean over the classes there; `of_class` gets p (n,), y (n,) of the valid pixels."""
+def sum_over_images(logits, target, of_class):
+    """Sum over images of the mean over their classes; `of_class` gets p (n,), y (n,) of the valid pixels."""
     result = torch.zeros((), dtype=logits.dtype)
-    for scores, labels in zip(logits.softmax(1), target, strict=True):
+    for p, labels in zip(logits.softmax(1), target, strict=True):
         valid = labels != VOID
         classes = labels[valid].unique().tolist()
         for c in classes:
-            result = result + of_class(scores[c][valid], (labels[valid] == c).to(logits.dtype)) / len(classes)
+            result = result + of_class(p[c][valid], (labels[valid] == c).to(logits.dtype)) / len(classes)
     return result
 
 
@@ -37,19 +37,19 @@ def slow_dice(p, y):
 
 
 def slow_tversky(p, y, alpha=0.3, beta=0.7):
-    hit, extra, missed = (p * y).sum(), (p * (1 - y)).sum(), ((1 - p) * y).sum()
-    return (hit + 1) / (hit + alpha * extra + beta * missed + 1)
+    tp, fp, fn = (p * y).sum(), (p * (1 - y)).sum(), ((1 - p) * y).sum()
+    return (tp + 1) / (tp + alpha * fp + beta * fn + 1)
 
 
 def jaccard_loss(mistaken, y):
-    """1 - |true and predicted| / |true or predicted| where the prediction is y, but wrong at the mistaken pixels."""
+    """1 - |true and predicted| / |true or predicted|, the prediction being y but for the mistaken pixels."""
     both = sum(bool(y[i]) for i in range(len(y)) if i not in mistaken)
     either = sum(bool(y[i]) or i in mistaken for i in range(len(y)))
     return 1 - both / either
 
 
 def slow_lovasz(p, y):
-    """The definition: errors in falling order times what each adds to the Jaccard loss of those before it."""
+    """The definition: errors in descending order, each times its increase of the Jaccard loss."""
     errors = torch.where(y > 0, 1 - p, p)
     order = sorted(range(len(y)), key=lambda i: -errors[i].item())
     loss, mistaken = 0, set()
@@ -73,7 +73,7 @@ REFERENCES = {
 def test_losses_and_gradients_agree_with_slow_references(loss, seed):
     logits, target = case(seed)
     total, weight = loss(logits, target)
-    expected = of_images(logits, target, REFERENCES[loss])
+    expected = sum_over_images(logits, target, REFERENCES[loss])
     assert weight == 3
     assert total.item() == pytest.approx(expected.item(), rel=1e-12)
     assert torch.allclose(*(torch.autograd.grad(x, logits)[0] for x in (total, expected)), rtol=0, atol=1e-12)
@@ -87,12 +87,12 @@ def test_float32_is_as_good_as_float64(loss):
     total, _ = loss(single, target)
     assert total.item() == pytest.approx(exact.item(), rel=1e-5)
     slopes, expected = torch.autograd.grad(total, single)[0], torch.autograd.grad(exact, logits)[0]
-    # Of nearly equal errors the order may differ, and with it, slightly, the slope.
+    # The order of nearly equal errors may differ, which changes the gradient slightly.
     assert (slopes - expected).abs().max() < 2e-3 * expected.abs().max()
 
 
 def test_by_hand():
-    """One image, two classes, p of class 1: 3/4 1/4 1/2 where the truth is 1 0 1, and a void pixel."""
+    """One image, two classes; p of class 1 is 3/4 1/4 1/2 for labels 1 0 1, and there is a void pixel."""
     p = torch.tensor([0.75, 0.25, 0.5, 0.9])
     logits = torch.stack([(1 - p).log(), p.log()])[None, :, None]
     target = torch.tensor([[[1, 0, 1, VOID]]])
@@ -101,14 +101,14 @@ def test_by_hand():
     assert log_dice(logits, target)[0].item() == pytest.approx(-math.log(ones * zeros) / 2)
     ones, zeros = 2.25 / (1.25 + 0.3 * 0.25 + 0.7 * 0.75 + 1), 1.75 / (0.75 + 0.3 * 0.75 + 0.7 * 0.25 + 1)
     assert tversky(logits, target)[0].item() == pytest.approx(1 - (ones + zeros) / 2)
-    # Class 1: errors 1/2 (true), 1/4 (true), 1/4 (false): the loss goes 0, 1/2, 1, 1. Class 0: 1/2, 1/4, 1/4 of which one
-    # of the last two is true: with the sort's order 1/2 (false), 1/4 (false), 1/4 (true): 0, 1/2, 2/3, 1.
+    # Class 1: errors 1/2 (true), 1/4 (true), 1/4 (false): the Jaccard loss is 0, 1/2, 1, 1. Class 0: 1/2, 1/4, 1/4, one
+    # of the last two true: in the order of the sort 1/2 (false), 1/4 (false), 1/4 (true): 0, 1/2, 2/3, 1.
     ones, zeros = 0.5 * 0.5 + 0.25 * 0.5, 0.5 * 0.5 + 0.25 * (2 / 3 - 1 / 2) + 0.25 / 3
     assert lovasz(logits, target)[0].item() == pytest.approx((ones + zeros) / 2)
 
 
 @pytest.mark.parametrize("loss", REFERENCES)
-def test_right_is_zero_and_wrong_is_one(loss):
+def test_correct_predictions_have_loss_0_and_wrong_ones_1(loss):
     target = torch.zeros(1, 20, 20, dtype=torch.long)
     target[:, 10:] = 1
     logits = 100.0 * torch.nn.functional.one_hot(target, 2).permute(0, 3, 1, 2)
@@ -117,13 +117,13 @@ def test_right_is_zero_and_wrong_is_one(loss):
     assert wrong > 0.99 if loss is not log_dice else wrong == pytest.approx(math.log(401))
 
 
-def test_dice_is_tversky_of_a_half():
+def test_dice_is_tversky_with_alpha_and_beta_of_a_half():
     logits, target = case(4, size=(40, 50))
     assert tversky(logits, target, 0.5, 0.5)[0].item() == pytest.approx(dice(logits, target)[0].item(), rel=0.05)
 
 
 @pytest.mark.parametrize("loss", REFERENCES)
-def test_images_are_taken_one_by_one(loss):
+def test_losses_are_computed_per_image(loss):
     logits, target = case(5)
     target[2] = VOID
     total, weight = loss(logits, target)
@@ -135,7 +135,7 @@ def test_images_are_taken_one_by_one(loss):
 
 
 @pytest.mark.parametrize("loss", REFERENCES)
-def test_a_class_that_is_not_there_is_not_judged_but_its_probability_counts_for_the_others(loss):
+def test_an_absent_class_has_no_term_but_its_probability_affects_the_others(loss):
     logits, target = case(6, batch=2)
     target[target == 3] = 0
     total, _ = loss(logits, target)
@@ -163,7 +163,7 @@ def test_losses_agree_with_segmentation_models_pytorch():
     logits = logits.float()
     present = len(target[target != VOID].unique())
     options = {"mode": "multiclass", "ignore_index": VOID}
-    # Theirs divides by all classes; half a pixel above and below the line is ours, whose line is twice as long.
+    # Theirs divides by all classes. Their smooth = 0.5 is ours of 1, whose numerator and denominator are twice as large.
     assert losses.DiceLoss(**options, smooth=0.5)(logits, target).item() * CLASSES / present == pytest.approx(
         dice(logits, target)[0].item(), rel=1e-5
     )

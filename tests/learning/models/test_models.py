@@ -1,4 +1,4 @@
-"""Networks against torchvision's, norms against slow float64 references of their formulas."""
+"""Networks against torchvision's, norms against slow float64 references."""
 
 from functools import cache
 
@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
-from learning.models import MODELS, build_model
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import (
     NORMS,
     Affine,
     EvoNormB0,
     EvoNormS0,
     PooledBatchNorm,
-    convert,
+    convert_norms,
     group_norm,
     instance_norm,
     num_groups,
@@ -27,15 +27,15 @@ RESNET50_BLOCKS = 16
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _models_leave_memory():
+def _free_models():
     yield
     built.cache_clear()
 
 
 @cache
 def built(name, norm):
-    """A model that no test may change but for its gradients and running statistics."""
-    return build_model(name, CLASSES, norm, seed=0)
+    """A shared model; tests may only change its gradients and running statistics."""
+    return build_model(Architecture(name, CLASSES, norm), seed=0)
 
 
 def noise(*shape, seed=0):
@@ -54,16 +54,16 @@ def test_a_batch_of_one_trains_every_parameter(name, norm):
     assert outputs["out"].shape == (1, CLASSES, 64, 64)
     sum((logits * noise(*logits.shape, seed=1)).mean() for logits in outputs.values()).backward()
     gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
-    assert [key for key, slope in gradients.items() if slope is None] == []
-    assert [key for key, slope in gradients.items() if not torch.isfinite(slope).all()] == []
-    assert any(slope.abs().sum() > 0 for slope in gradients.values())
+    assert [key for key, gradient in gradients.items() if gradient is None] == []
+    assert [key for key, gradient in gradients.items() if not torch.isfinite(gradient).all()] == []
+    assert any(gradient.abs().sum() > 0 for gradient in gradients.values())
     model.zero_grad()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("size", [(65, 97), (50, 33)])
-def test_sizes_need_not_divide_by_anything(name, norm, size):
+def test_any_image_size(name, norm, size):
     with torch.inference_mode():
         logits = built(name, norm).eval()(noise(1, 3, *size))["out"]
     assert logits.shape == (1, CLASSES, *size)
@@ -71,14 +71,14 @@ def test_sizes_need_not_divide_by_anything(name, norm, size):
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in SMALL])
-def test_resnet101_has_outputs_of_the_image_size(name):
+def test_resnet101_has_logits_of_the_image_size(name):
     with torch.inference_mode():
-        outputs = build_model(name, CLASSES, "batch", seed=0).eval()(noise(1, 3, 33, 47))
+        outputs = build_model(Architecture(name, CLASSES, "batch"), seed=0).eval()(noise(1, 3, 33, 47))
     assert outputs["out"].shape == (1, CLASSES, 33, 47)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_in_evaluation_images_of_a_batch_do_not_meet(name):
+def test_in_evaluation_images_of_a_batch_are_independent(name):
     images = noise(2, 3, 48, 40)
     with torch.inference_mode():
         for norm in ("batch", "evo_b0"):
@@ -87,21 +87,22 @@ def test_in_evaluation_images_of_a_batch_do_not_meet(name):
             assert torch.allclose(model(images)["out"], alone, rtol=1e-3, atol=1e-4 * alone.abs().max())
 
 
-def test_the_seed_decides_the_weights_and_torchs_random_state_is_kept():
+def test_the_seed_determines_the_weights_and_torchs_random_state_is_unchanged():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first = build_model("UNet", CLASSES, "batch", 1).state_dict()
+    first = build_model(Architecture("UNet", CLASSES, "batch"), 1).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    again, other = (build_model("UNet", CLASSES, "batch", seed).state_dict() for seed in (1, 2))
+    again, other = (build_model(Architecture("UNet", CLASSES, "batch"), seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
+@pytest.mark.usefixtures("full_unet")
 @pytest.mark.parametrize("name", MODELS)
-def test_convolutions_start_as_torchvisions_do(name):
-    """Backbones from a normal distribution of variance 2 / fan out, all others uniformly with variance 1 / (3 fan in)."""
-    model = build_model(name, CLASSES, "batch", seed=0)
+def test_convolutions_are_initialized_as_in_torchvision(name):
+    """Backbones: normal distribution of variance 2 / fan out. Others: uniform distribution of variance 1 / (3 fan in)."""
+    model = build_model(Architecture(name, CLASSES, "batch"), seed=0)
     kernels = {key: value for key, value in model.named_parameters() if value.ndim == 4 and value.numel() > 5000}
     assert len(kernels) > 15
     for key, kernel in kernels.items():
@@ -142,14 +143,14 @@ def test_weights_have_torchvisions_names_and_shapes(name, reference):
 
 
 @pytest.mark.parametrize("norm", ["group", "instance", "evo", "evo_b0"])
-def test_no_norm_renames_a_convolution_or_a_gain(norm):
+def test_no_norm_renames_a_weight(norm):
     names = set(built("DeepLabv3_resnet50", "batch").state_dict())
     new = {key for key in set(built("DeepLabv3_resnet50", norm).state_dict()) - names if not key.endswith(".v")}
     assert new == set()
 
 
-def test_with_torchvisions_weights_the_outputs_are_torchvisions():
-    """In evaluation with lively statistics and in training, dropout and new statistics included."""
+def test_with_torchvisions_weights_the_logits_equal_torchvisions():
+    """In evaluation with random statistics, and in training including dropout and the update of the statistics."""
     torch.manual_seed(0)
     reference = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES)
     for module in reference.modules():
@@ -158,16 +159,16 @@ def test_with_torchvisions_weights_the_outputs_are_torchvisions():
             module.running_var.uniform_(0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.1)
-    model = build_model("DeepLabv3_resnet50", CLASSES, "batch", seed=1)
+    model = build_model(Architecture("DeepLabv3_resnet50", CLASSES, "batch"), seed=1)
     model.load_state_dict(reference.state_dict())
     images = noise(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(images)["out"], reference.eval()(images)["out"])
-        trained = []
+        logits = []
         for network in (model.train(), reference.train()):
             torch.manual_seed(5)
-            trained.append(network(images)["out"])
-    torch.testing.assert_close(*trained)
+            logits.append(network(images)["out"])
+    torch.testing.assert_close(*logits)
     torch.testing.assert_close(dict(model.state_dict()), dict(reference.state_dict()))
 
 
@@ -199,8 +200,8 @@ def test_evonorm_keeps_the_relus_after_the_additions_and_no_others(norm):
     assert not [module for module in built("UNet", norm).modules() if isinstance(module, nn.ReLU)]
 
 
-def test_the_kept_relus_act():
-    """Every block's output is non-negative, whatever the norm."""
+def test_block_outputs_are_non_negative():
+    """The ReLU after the addition is there, with every norm."""
     for norm in ("evo", "evo_b0", "batch", "group"):
         model, lows = built("DeepLabv3_resnet50", norm).eval(), []
         blocks = [block for layer in range(1, 5) for block in model.backbone[f"layer{layer}"]]
@@ -214,7 +215,7 @@ def test_the_kept_relus_act():
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("evo", EvoNormS0), ("evo_b0", EvoNormB0)])
-def test_evonorm_without_an_activation_behind_it_is_affine(norm, kind):
+def test_evonorm_without_a_following_activation_is_affine(norm, kind):
     model = built("DeepLabv3_resnet50", norm)
     modules = {key: module for key, module in model.named_modules() if isinstance(module, Affine)}
     affine = {key for key, module in modules.items() if type(module) is Affine}
@@ -225,14 +226,16 @@ def test_evonorm_without_an_activation_behind_it_is_affine(norm, kind):
     assert len(modules) == len(norms)
 
 
-def test_a_relu_that_follows_no_norm_is_left_alone():
-    converted = convert(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)), "evo")
+def test_a_relu_that_does_not_follow_a_norm_stays():
+    converted = convert_norms(
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)), "evo"
+    )
     assert [type(child) for child in converted] == [nn.Conv2d, nn.ReLU, Affine, nn.Conv2d]
 
 
-def test_a_converted_norm_takes_the_relu_behind_it_along():
+def test_a_converted_norm_replaces_the_following_relu():
     layers = nn.Sequential(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()), nn.BatchNorm2d(4), nn.ReLU(), nn.ReLU())
-    found = [type(module) for module in convert(layers, "evo").modules() if not isinstance(module, nn.Sequential)]
+    found = [type(module) for module in convert_norms(layers, "evo").modules() if not isinstance(module, nn.Sequential)]
     assert found == [EvoNormS0, nn.Identity, EvoNormS0, nn.Identity, nn.ReLU]
 
 
@@ -240,7 +243,7 @@ def test_a_converted_norm_takes_the_relu_behind_it_along():
 
 
 def randomized(layer, seed=0):
-    """The layer with random gain, offset and, in an EvoNorm, v."""
+    """The layer with random gamma, beta and, in an EvoNorm, v."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in layer.parameters():
         parameter.data.normal_(0.7, 0.5, generator=generator)
@@ -289,7 +292,7 @@ def test_evonorm_s0_follows_its_formula(channels, groups, training):
     assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
 
 
-def test_evonorm_b0_follows_its_formula_in_training_and_keeps_a_running_variance():
+def test_evonorm_b0_follows_its_formula_in_training_and_updates_the_running_variance():
     layer = randomized(EvoNormB0(5)).train()
     running = np.ones(5)
     for step in range(3):
@@ -302,14 +305,14 @@ def test_evonorm_b0_follows_its_formula_in_training_and_keeps_a_running_variance
         assert layer.running_var.numpy() == pytest.approx(running, rel=1e-6)
 
 
-def test_evonorm_b0_uses_the_running_variance_in_evaluation_and_leaves_it():
+def test_evonorm_b0_uses_the_unchanged_running_variance_in_evaluation():
     layer = randomized(EvoNormB0(5)).eval()
     layer.running_var.copy_(torch.tensor([0.2, 0.5, 1.0, 2.0, 9.0]))
-    kept = layer.running_var.double().numpy()
+    running = layer.running_var.double().numpy()
     x = noise(3, 5, 3, 4)
-    expected = slow_b0(x.double().numpy(), vectors(layer), kept)
+    expected = slow_b0(x.double().numpy(), vectors(layer), running)
     assert layer(x).detach().numpy() == pytest.approx(expected, abs=1e-5, rel=1e-5)
-    assert layer.running_var.double().numpy() == pytest.approx(kept)
+    assert layer.running_var.double().numpy() == pytest.approx(running)
 
 
 @pytest.mark.parametrize("kind", [EvoNormS0, EvoNormB0])
@@ -317,7 +320,7 @@ def test_evonorm_gradients_agree_with_float64(kind):
     layer, x = randomized(kind(6)).train(), noise(2, 6, 3, 3)
     reference = kind(6).double()
     reference.load_state_dict(layer.state_dict())
-    # The layers compute in float32, so the slope of the reference is taken by differences of its formula.
+    # The layers compute in float32, so the reference's derivative is a finite difference of the formula.
     direction, step = noise(*x.shape, seed=1), 1e-4
     x.requires_grad_()
     (layer(x) * noise(*x.shape, seed=2)).sum().backward()
@@ -334,7 +337,7 @@ def test_evonorm_gradients_agree_with_float64(kind):
 
 @pytest.mark.parametrize("kind", [EvoNormS0, EvoNormB0])
 def test_evonorm_statistics_are_float32_for_half_precision(kind):
-    """Values of 300 square beyond what float16 holds."""
+    """The squares of values around 300 exceed the range of float16."""
     layer = kind(4).train()
     x = (300 * noise(2, 4, 8, 8)).half()
     y = layer.half()(x) if kind is EvoNormS0 else layer(x)
@@ -342,7 +345,7 @@ def test_evonorm_statistics_are_float32_for_half_precision(kind):
     assert torch.allclose(y.float(), kind(4).train()(x.float()), rtol=1e-2, atol=1e-2)
 
 
-def test_evonorm_starts_as_its_paper_says():
+def test_evonorm_is_initialized_as_in_the_paper():
     for layer in (EvoNormS0(3), EvoNormB0(3)):
         assert {name: values.tolist() for name, values in vectors(layer).items()} == {
             "weight": [1.0] * 3,
@@ -352,7 +355,7 @@ def test_evonorm_starts_as_its_paper_says():
         assert layer.eps == 1e-5
 
 
-def test_affine_is_gain_and_offset_only():
+def test_affine_is_gamma_and_beta_only():
     layer = Affine(2)
     layer.weight.data, layer.bias.data = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
     x = noise(2, 2, 3, 3)
@@ -361,7 +364,7 @@ def test_affine_is_gain_and_offset_only():
 
 
 @pytest.mark.parametrize("channels", range(1, 65))
-def test_groups_are_the_most_up_to_32_that_divide_the_channels(channels):
+def test_groups_are_the_largest_divisor_up_to_32(channels):
     groups = num_groups(channels)
     assert groups == max(count for count in range(1, 33) if channels % count == 0)
     x = noise(2, channels, 2, 2)
@@ -369,34 +372,34 @@ def test_groups_are_the_most_up_to_32_that_divide_the_channels(channels):
     assert group_norm(channels).num_groups == EvoNormS0(channels).groups == groups
 
 
-def test_instance_norm_has_gain_and_offset_and_looks_at_one_image():
+def test_instance_norm_has_gamma_and_beta_and_normalizes_each_image():
     layer = instance_norm(3)
     assert set(layer.state_dict()) == {"weight", "bias"}
     x = noise(2, 3, 4, 4)
     assert torch.allclose(layer.eval()(x)[:1], layer.train()(x[:1]), atol=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------- the pooled branch
+# ---------------------------------------------------------------------------------------------- single values
 
 
-def test_pooled_batch_norm_takes_one_value_by_its_running_statistics_and_leaves_them():
+def test_pooled_batch_norm_normalizes_one_value_by_unchanged_running_statistics():
     layer = randomized(PooledBatchNorm(3)).train()
     layer.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     layer.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
-    kept = {key: value.clone() for key, value in layer.state_dict().items()}
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
     x = noise(1, 3, 1, 1).requires_grad_()
     y = layer(x)
-    weight, bias = kept["weight"], kept["bias"]
-    expected = (x.flatten() - kept["running_mean"]) / (kept["running_var"] + 1e-5).sqrt() * weight + bias
+    weight, bias = before["weight"], before["bias"]
+    expected = (x.flatten() - before["running_mean"]) / (before["running_var"] + 1e-5).sqrt() * weight + bias
     assert torch.allclose(y.flatten(), expected, atol=1e-6)
-    assert all(torch.equal(layer.state_dict()[key], kept[key]) for key in kept)
+    assert all(torch.equal(layer.state_dict()[key], before[key]) for key in before)
     y.sum().backward()
-    assert all(torch.isfinite(slope).all() for slope in (x.grad, layer.weight.grad, layer.bias.grad))
+    assert all(torch.isfinite(gradient).all() for gradient in (x.grad, layer.weight.grad, layer.bias.grad))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 1, 2), (4, 3, 5, 5)])
 @pytest.mark.parametrize("training", [True, False])
-def test_pooled_batch_norm_is_batch_norm_otherwise(shape, training):
+def test_pooled_batch_norm_otherwise_equals_batch_norm(shape, training):
     layer, reference = PooledBatchNorm(3).train(training), nn.BatchNorm2d(3).train(training)
     x = noise(*shape)
     assert torch.equal(layer(x), reference(x))
@@ -404,8 +407,8 @@ def test_pooled_batch_norm_is_batch_norm_otherwise(shape, training):
     assert layer.num_batches_tracked == reference.num_batches_tracked
 
 
-def test_evonorm_b0_takes_one_value_by_its_running_variance_and_leaves_it():
-    """One value has no variance: dividing by the square root of eps would enlarge it 300 times."""
+def test_evonorm_b0_normalizes_one_value_by_the_unchanged_running_variance():
+    """The variance of one value is 0: dividing by the square root of eps would scale it 300 times."""
     layer = EvoNormB0(3).train()
     layer.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
     x = torch.tensor([-2.0, -1.0, 0.5]).view(1, 3, 1, 1)
@@ -415,8 +418,8 @@ def test_evonorm_b0_takes_one_value_by_its_running_variance_and_leaves_it():
     assert layer.running_var.tolist() == [4.0, 1.0, 0.25]
 
 
-def test_the_pooled_branch_has_no_instance_norm():
-    """An instance of one pixel has no statistics; its convolution, alone in that branch, must still be trained."""
+def test_the_image_level_branch_has_no_instance_norm():
+    """The branch's map is one pixel, whose instance norm is constant; without it the convolution still learns."""
     branch = built("DeepLabv3_resnet50", "instance").classifier[0].convs[-1].train()
     image = noise(1, 2048, 8, 8)
     assert branch(image).std() > 0.01

@@ -1,4 +1,4 @@
-"""The U-Net on ResNet-34: its encoder against torchvision's, its decoder against a plain composition, its weights from files."""
+"""The U-Net with a ResNet-34 encoder: encoder against torchvision's, decoder against plain operations, pretrained weights."""
 
 import pytest
 import torch
@@ -6,15 +6,15 @@ import torch.nn.functional as F
 from torchvision.models import resnet34
 
 from learning import checkpoint
-from learning.models import build_model, freeze
+from learning.models import Architecture, build_model, freeze
 from tests.learning.models.test_deeplab import conv_norm_relu
-from tests.learning.models.test_resnet import enliven, noise
+from tests.learning.models.test_resnet import noise, randomize_norms
 
 CLASSES = 5
 
 
 def stages(reference, images):
-    """Features of torchvision's ResNet at every scale, the finest first."""
+    """Features of torchvision's ResNet at every scale, finest first."""
     x = reference.relu(reference.bn1(reference.conv1(images)))
     found = [x]
     x = reference.maxpool(x)
@@ -27,8 +27,8 @@ def stages(reference, images):
 @pytest.mark.parametrize("size", [(64, 96), (33, 65), (50, 47)])
 def test_with_torchvisions_weights_the_features_are_torchvisions(size):
     torch.manual_seed(0)
-    reference = enliven(resnet34(weights=None)).eval()
-    model = build_model("UNet_resnet34", CLASSES, "batch", seed=1).eval()
+    reference = randomize_norms(resnet34(weights=None)).eval()
+    model = build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=1).eval()
     missing, unexpected = model.backbone.load_state_dict(reference.state_dict(), strict=False)
     assert (missing, set(unexpected)) == ([], {"fc.weight", "fc.bias"})
     with torch.no_grad():
@@ -40,9 +40,9 @@ def test_with_torchvisions_weights_the_features_are_torchvisions(size):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (37, 71)])
-def test_the_decoder_is_what_it_says(size):
-    """In float64: up to the size of each skip, beside it, two convolutions; the scores at half the size are enlarged."""
-    model = enliven(build_model("UNet_resnet34", CLASSES, "batch", seed=0)).double().eval()
+def test_the_decoder_agrees_with_plain_operations(size):
+    """In float64: upsample, concatenate the skip connection, two convolutions; the logits at half the size are upsampled."""
+    model = randomize_norms(build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=0)).double().eval()
     weights = model.state_dict()
     with torch.no_grad():
         *skips, x = model.backbone(noise(1, 3, *size).double()).values()
@@ -51,15 +51,15 @@ def test_the_decoder_is_what_it_says(size):
             x = conv_norm_relu(torch.cat([skip, x], 1), weights, f"up.{index}.0", f"up.{index}.1")
             x = conv_norm_relu(x, weights, f"up.{index}.3", f"up.{index}.4")
         assert tuple(x.shape) == (1, 32, -(-size[0] // 2), -(-size[1] // 2))
-        scores = F.conv2d(x, weights["classifier.weight"], weights["classifier.bias"])
-        expected = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+        logits = F.conv2d(x, weights["classifier.weight"], weights["classifier.bias"])
+        expected = F.interpolate(logits, size, mode="bilinear", align_corners=False)
         torch.testing.assert_close(model(noise(1, 3, *size).double())["out"], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_it_has_24_million_parameters():
     counts = {
         part: sum(parameter.numel() for parameter in module.parameters())
-        for part, module in build_model("UNet_resnet34", 19, "batch", seed=0).named_children()
+        for part, module in build_model(Architecture("UNet_resnet34", 19, "batch"), seed=0).named_children()
     }
     with torch.device("meta"):
         reference = resnet34(weights=None)
@@ -68,11 +68,11 @@ def test_it_has_24_million_parameters():
     assert sum(counts.values()) == 24_429_875
 
 
-def test_a_published_backbone_fits_and_can_be_frozen(tmp_path):
+def test_a_torchvision_backbone_can_be_loaded_and_frozen(tmp_path):
     torch.manual_seed(3)
     weights = resnet34(weights=None).state_dict()
     torch.save(weights, tmp_path / "resnet34.pth")
-    model = build_model("UNet_resnet34", CLASSES, "batch", seed=0)
+    model = build_model(Architecture("UNet_resnet34", CLASSES, "batch"), seed=0)
     loaded, skipped = checkpoint.load_pretrained(model, tmp_path / "resnet34.pth")
     assert set(skipped) == {"backbone.fc.weight", "backbone.fc.bias"}
     assert set(loaded) == {f"backbone.{key}" for key in weights} - set(skipped)

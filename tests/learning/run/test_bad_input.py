@@ -84,7 +84,7 @@ def test_options(tmp_path, camvid, capsys, words, expected):
 
 def test_no_data_names_the_two_commands_that_help(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(capsys, run_baseline(), "minicity", "python -m minicity.synthesize", "python -m minicity.prepare")
+    refused(capsys, run_baseline(), "minicity", "python -m minicity.synthesize", "python -m minicity.convert")
     assert not list(tmp_path.iterdir())
 
 

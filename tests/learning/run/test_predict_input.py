@@ -10,11 +10,11 @@ from commands import run_baseline, snapshot, train
 from PIL import Image
 from tiny import draw, make_camvid, save
 
-from helpers.images import colorize, overlay, read_picture, read_picture_size
+from helpers.images import colorize, overlay, read_upright, read_upright_size
 from helpers.labels import CAMVID
 from helpers.probabilities import read_probabilities
-from learning.inference.batches import seen_size
-from learning.inference.inputs import find_pictures, unique_names
+from learning.inference.batches import input_size
+from learning.inference.inputs import find_images, unique_names
 from learning.inference.predictor import load_run
 from tests.learning.run.test_bad_input import refused
 
@@ -51,7 +51,7 @@ def test_pictures_of_any_kind_and_size(tmp_path, trained, capsys):
     save(photos / "e.tiff", np.full((3, 100, 3), 90, np.uint8))
     save(photos / ".hidden/f.png", photo(6, (20, 20)))
     assert predict(trained, "--input", photos, "--output", output, "--batch_size", 3) == 0
-    assert "5 pictures predicted (single scale; " in capsys.readouterr().out
+    assert "5 images predicted (single scale; " in capsys.readouterr().out
     ids = {row.id for row in CAMVID.classes}
     for name, size in (("a", (70, 101)), ("b", (33, 90)), ("c", (64, 96)), ("d", (200, 50)), ("e", (3, 100))):
         found = pixels(output / f"{name}.png")
@@ -60,7 +60,7 @@ def test_pictures_of_any_kind_and_size(tmp_path, trained, capsys):
         colors = pixels(output / f"{name}_color.png")
         assert np.array_equal(colors, colorize(found, CAMVID.palette))  # CamVid's ids are its train ids
         source = next(path for path in photos.rglob(f"{name}.*"))
-        shown = overlay(read_picture(source).transpose(1, 2, 0), colors)
+        shown = overlay(read_upright(source).transpose(1, 2, 0), colors)
         assert np.array_equal(pixels(output / f"{name}_overlay.png"), shown)
     assert len(list(output.iterdir())) == 5 * 3 + 1
 
@@ -68,24 +68,24 @@ def test_pictures_of_any_kind_and_size(tmp_path, trained, capsys):
 def test_a_picture_of_the_test_shape_is_seen_as_in_validation(tmp_path, trained):
     save(tmp_path / "a.png", photo(1, (128, 192)))
     assert predict(trained, "--input", tmp_path / "a.png", "--output", tmp_path / "out") == 0
-    expected = load_run(trained).predict(read_picture(tmp_path / "a.png"))
+    expected = load_run(trained).predict(read_upright(tmp_path / "a.png"))
     assert np.array_equal(pixels(tmp_path / "out/a.png"), expected)
 
 
 def test_other_shapes_keep_their_shape_and_the_number_of_pixels():
-    assert seen_size((720, 960), (96, 128)) == (96, 128)
-    assert seen_size((960, 720), (96, 128)) == (128, 96)
-    assert seen_size((100, 200), (96, 128)) == (78, 157)
-    assert seen_size((1, 10000), (64, 64)) == (64, 6400)
-    assert seen_size((333, 100), (96, 128), 1.0) == (333, 100)
-    assert seen_size((333, 100), (96, 128), 0.5) == (166, 64)
+    assert input_size((720, 960), (96, 128)) == (96, 128)
+    assert input_size((960, 720), (96, 128)) == (128, 96)
+    assert input_size((100, 200), (96, 128)) == (78, 157)
+    assert input_size((1, 10000), (64, 64)) == (64, 6400)
+    assert input_size((333, 100), (96, 128), 1.0) == (333, 100)
+    assert input_size((333, 100), (96, 128), 0.5) == (166, 64)
 
 
 def test_patterns_files_and_default_folder(tmp_path, trained, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("x/a.png", "x/b.png", "y/z/c.png", "y/d.txt"):
         save(tmp_path / name, photo(1, (20, 30))) if name.endswith("png") else (tmp_path / name).write_text("no")
-    found = find_pictures(["x/b.png", "x/*.png", "y/**/*.png", "x"])
+    found = find_images(["x/b.png", "x/*.png", "y/**/*.png", "x"])
     assert [str(picture.path) for picture in found] == ["x/b.png", "x/a.png", "y/z/c.png"]
     assert predict(trained, "--input", "x/*.png") == 0
     assert (trained / "results_input/a_overlay.png").exists()
@@ -129,8 +129,8 @@ def test_rotation_is_respected(tmp_path, suffix):
         kind = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
         Image.fromarray(stored).save(path, exif=exif, **kind)
         upright = turn(stored)
-        assert read_picture_size(path) == upright.shape[:2]
-        off = np.abs(read_picture(path).transpose(1, 2, 0).astype(int) - upright)
+        assert read_upright_size(path) == upright.shape[:2]
+        off = np.abs(read_upright(path).transpose(1, 2, 0).astype(int) - upright)
         assert off.shape == upright.shape
         assert off.max() <= (4 if suffix == "jpg" else 0)
 
@@ -142,13 +142,13 @@ def test_orientation_behind_the_pixels_of_a_png_is_found(tmp_path):
     chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
     late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     path.write_bytes(plain[:-12] + late + plain[-12:])
-    assert read_picture_size(path) == read_picture(path).shape[1:] == (60, 40)
+    assert read_upright_size(path) == read_upright(path).shape[1:] == (60, 40)
 
 
 def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", photo(1, (40, 60)))
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decoded"))
-    assert read_picture_size(path) == (40, 60)
+    assert read_upright_size(path) == (40, 60)
 
 
 def test_the_prediction_of_a_rotated_photo_is_upright(tmp_path, trained):
@@ -172,30 +172,30 @@ def test_modes_become_rgb(tmp_path):
         ("opaque.png", image.convert("RGBA")),
     ):
         other.save(tmp_path / name)
-    assert np.array_equal(read_picture(tmp_path / "rgb.png"), rgb.transpose(2, 0, 1))
-    assert np.array_equal(read_picture(tmp_path / "opaque.png"), rgb.transpose(2, 0, 1))
-    assert np.array_equal(read_picture(tmp_path / "gray.png"), np.stack([gray] * 3))
+    assert np.array_equal(read_upright(tmp_path / "rgb.png"), rgb.transpose(2, 0, 1))
+    assert np.array_equal(read_upright(tmp_path / "opaque.png"), rgb.transpose(2, 0, 1))
+    assert np.array_equal(read_upright(tmp_path / "gray.png"), np.stack([gray] * 3))
     palette = np.asarray(image.quantize(256).convert("RGB"))
-    assert np.array_equal(read_picture(tmp_path / "palette.png"), palette.transpose(2, 0, 1))
-    assert np.abs(read_picture(tmp_path / "cmyk.tiff").astype(int) - rgb.transpose(2, 0, 1)).max() <= 1
-    assert set(np.unique(read_picture(tmp_path / "one.png"))) == {0, 255}
+    assert np.array_equal(read_upright(tmp_path / "palette.png"), palette.transpose(2, 0, 1))
+    assert np.abs(read_upright(tmp_path / "cmyk.tiff").astype(int) - rgb.transpose(2, 0, 1)).max() <= 1
+    assert set(np.unique(read_upright(tmp_path / "one.png"))) == {0, 255}
 
 
 def test_transparent_pixels_are_white(tmp_path):
     save(tmp_path / "a.png", np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8))
-    assert read_picture(tmp_path / "a.png")[:, 0].T.tolist() == [[10, 20, 30], [255, 255, 255], [204, 204, 204]]
+    assert read_upright(tmp_path / "a.png")[:, 0].T.tolist() == [[10, 20, 30], [255, 255, 255], [204, 204, 204]]
 
 
 def test_16_bits_are_divided_by_257(tmp_path):
     values = np.array([[0, 128, 129, 257, 385, 386, 65406, 65407, 65535]], np.uint16)
     for name in ("a.png", "a.tiff"):
         save(tmp_path / name, values)
-        assert read_picture(tmp_path / name)[1, 0].tolist() == [0, 0, 1, 1, 1, 2, 254, 255, 255]
+        assert read_upright(tmp_path / name)[1, 0].tolist() == [0, 0, 1, 1, 1, 2, 254, 255, 255]
 
 
 def test_pictures_of_more_pixels_than_pillow_allows_are_read(tmp_path):
     Image.new("1", (20000, 10000)).save(tmp_path / "large.png")
-    assert read_picture_size(tmp_path / "large.png") == (10000, 20000)
+    assert read_upright_size(tmp_path / "large.png") == (10000, 20000)
 
 
 # ---------------------------------------------------------------------------------------------- what is overwritten
@@ -218,8 +218,8 @@ def test_files_of_others_stay_unless_forced_and_ours_are_replaced(tmp_path, trai
     assert predict(trained, "--input", tmp_path / "b.png", "--output", output, "--force") == 0
     assert (output / "notes.txt").read_text() == "mine"
     assert pixels(output / "b_color.png").shape == (30, 40, 3)
-    assert find_pictures([str(tmp_path)])[0].path == tmp_path / "a.png"
-    assert len(find_pictures([str(tmp_path)])) == 2  # and not the results
+    assert find_images([str(tmp_path)])[0].path == tmp_path / "a.png"
+    assert len(find_images([str(tmp_path)])) == 2  # and not the results
 
 
 def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, capsys):
@@ -229,9 +229,9 @@ def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, cap
     words = ("--input", photos, "--output", photos, "--save_scores", "uint8")
     for _ in range(2):
         assert predict(trained, *words) == 0
-        assert "2 pictures predicted" in capsys.readouterr().out
+        assert "2 images predicted" in capsys.readouterr().out
     save(photos / "c.jpg", photo(2, (30, 40)))
-    assert [picture.name for picture in find_pictures([str(photos)])] == ["a", "c", "b"]
+    assert [picture.name for picture in find_images([str(photos)])] == ["a", "c", "b"]
     assert predict(trained, *words) == 0
     assert (photos / "c_overlay.png").exists()
 
@@ -239,7 +239,7 @@ def test_results_beside_the_pictures_hide_themselves_only(tmp_path, trained, cap
 def test_a_picture_is_never_replaced_by_its_result(tmp_path, trained, capsys):
     before = save(tmp_path / "a.png", photo(1, (30, 40))).read_bytes()
     status = predict(trained, "--input", tmp_path, "--output", tmp_path, "--force")
-    refused(capsys, status, "a.png is one of the pictures", "--output")
+    refused(capsys, status, "a.png is one of the inputs", "--output")
     assert (tmp_path / "a.png").read_bytes() == before
 
 
@@ -267,7 +267,7 @@ def test_mistakes(trained, capsys, words, expected):
 
 def test_pictures_that_cannot_be_read_or_written(tmp_path, trained, capsys):
     (tmp_path / "empty").mkdir()
-    refused(capsys, predict(trained, "--input", tmp_path / "empty"), "no picture in this folder", ".webp")
+    refused(capsys, predict(trained, "--input", tmp_path / "empty"), "no image in this folder", ".webp")
     cut = save(tmp_path / "cut.png", photo(1, (30, 40)))
     cut.write_bytes(cut.read_bytes()[:-30])
     refused(capsys, predict(trained, "--input", cut), "cut.png", "cut off")
@@ -323,7 +323,7 @@ def test_probabilities_of_a_data_set(tmp_path, capsys):
     assert "--save_scores uint8: 3 images take" in capsys.readouterr().out
     assert sorted(path.name for path in (run / "scores_val").iterdir()) == ["0001TP_val000.npy", "0001TP_val001.npy"]
     assert len(list((run / "scores_test").iterdir())) == 1
-    expected = load_run(run).probabilities(read_picture(data / "val/0001TP_val001.png"))
+    expected = load_run(run).probabilities(read_upright(data / "val/0001TP_val001.png"))
     found = read_probabilities(run / "scores_val/0001TP_val001.npy")
     assert found.shape == (11, 64, 64)
     assert np.abs(found - expected.numpy()).max() <= 1 / 510 + 1e-5

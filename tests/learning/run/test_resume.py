@@ -12,40 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 from commands import SMALL, run_baseline, small_run, train
+from runs import StopAt, resume, same_end
 from steps import CLASSES, batch, training_of
 from tiny import make_camvid
 
-import baseline
 import options
 from helpers.errors import InputError
 from helpers.signals import StopSignals
 from learning import checkpoint
 from learning.data.datasets import open_dataset
-from learning.models import build_model
+from learning.models import Architecture, build_model
 from learning.rng import draw_order
+from learning.run import summary
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
 from learning.training.nonfinite import NonFinite
-from learning.training.optim import build_optimizer, load_optimizer
+from learning.training.optim import OptimizerSettings, build_optimizer, load_optimizer
 
 ROOT = Path(options.__file__).parent
 NUM_KILLS = 20
-
-
-def same_end(one, other):
-    """Whether two runs ended in the same weights, optimizer, log and best score, bit for bit."""
-    states = [checkpoint.load(run / "checkpoint.pth.tar") for run in (one, other)]
-    for key in ("model_state_dict", "optimizer_state_dict", "best_miou", "epoch", "step", "scaler_state_dict"):
-        assert checkpoint.checksum({"it": states[0][key]}) == checkpoint.checksum({"it": states[1][key]}), key
-    best = [checkpoint.load(run / "best_weights.pth.tar") for run in (one, other)]
-    for key in ("model_state_dict", "miou", "epoch"):
-        assert checkpoint.checksum({"it": best[0][key]}) == checkpoint.checksum({"it": best[1][key]}), key
-    assert (one / "log_epoch.csv").read_text() == (other / "log_epoch.csv").read_text()
-    return True
-
-
-def resume(run, *words):
-    return run_baseline("--save_path", run, "--resume", "--device", "cpu", *words)
 
 
 @pytest.fixture(autouse=True)
@@ -70,27 +55,6 @@ def whole(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     assert train(run, data, *WORDS) == 0
     return run
-
-
-class StopAt:
-    """Asks a run to stop after a number of reports, which are steps and validation batches; never again after that."""
-
-    def __init__(self, monkeypatch, reports, number=signal.SIGTERM):
-        self.left, self.number = reports, number
-        original = baseline.after_each
-
-        def after_each(keep, trained, progress):
-            report = original(keep, trained, progress)
-
-            def counted(images, metrics):
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), self.number)
-                report(images, metrics)
-
-            return counted
-
-        monkeypatch.setattr(baseline, "after_each", after_each)
 
 
 # ---------------------------------------------------------------------------------------------- stopping
@@ -231,7 +195,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(data, tmp_path, whol
     assert resume(run) == 0
     err = capsys.readouterr().err
     assert "warning" in err
-    assert f"going on from {run / 'checkpoint_previous.pth.tar'}" in err
+    assert f"continuing from {run / 'checkpoint_previous.pth.tar'}" in err
     assert same_end(run, whole)
 
 
@@ -250,7 +214,7 @@ def test_without_both_checkpoints_nothing_goes_on(data, tmp_path, capsys):
     for name in ("checkpoint.pth.tar", "checkpoint_previous.pth.tar"):
         (run / name).write_bytes(b"no checkpoint")
     assert resume(run, "--epochs", 3) == 2
-    assert "is no checkpoint" in capsys.readouterr().err
+    assert "is not a checkpoint" in capsys.readouterr().err
 
 
 def test_a_full_disk_costs_nothing_that_was_saved(data, tmp_path):
@@ -260,7 +224,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(data, tmp_path):
     before = {name: (run / name).read_bytes() for name in ("checkpoint.pth.tar", "best_weights.pth.tar")}
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000));"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
         "import baseline; from helpers.errors import exit_status;"
         "sys.exit(exit_status('baseline.py', baseline.main, sys.argv[1:]))"
     )
@@ -356,7 +320,7 @@ def broken(images):
 
 
 def test_a_bad_step_is_left_out_and_stops_the_run(tmp_path):
-    model = build_model("UNet", CLASSES, "batch", 0)
+    model = build_model(Architecture("UNet", CLASSES, "batch"), 0)
     batches = [batch(1), batch(2)]
     batches[1] = broken(batches[1][0]), batches[1][1]
     training = training_of(model)
@@ -372,7 +336,7 @@ def test_tolerated_steps_leave_no_trace():
     """Neither in the weights and the momentum nor in the running statistics."""
     good = [batch(1), batch(2)]
     bad = broken(good[0][0]), good[0][1]
-    models = [build_model("UNet", CLASSES, "batch", 0) for _ in range(2)]
+    models = [build_model(Architecture("UNet", CLASSES, "batch"), 0) for _ in range(2)]
     for model, batches in zip(models, (good, [good[0], bad, bad, good[1]]), strict=True):
         engine.train_epoch(training_of(model, tolerated=2), batches, EpochMetrics(CLASSES, "cpu"), 0, lambda *_: None)
     states = [{k: v for k, v in model.state_dict().items() if "num_batches" not in k} for model in models]
@@ -384,7 +348,7 @@ def test_tolerated_steps_leave_no_trace():
 
 
 def test_an_infinite_gradient_of_a_finite_loss_is_noticed():
-    model = build_model("UNet", CLASSES, "group", 0)
+    model = build_model(Architecture("UNet", CLASSES, "group"), 0)
     model.classifier.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFinite) as caught:
         engine.train_epoch(training_of(model), [batch(1)], EpochMetrics(CLASSES, "cpu"), 0, lambda *_: None)
@@ -429,10 +393,10 @@ def test_a_first_step_that_is_left_out_leaves_no_trace():
     """torch makes the momentum in the first step, and leaves it undefined where that step is left out."""
     good = [batch(1), batch(2)]
     bad = broken(good[0][0]), good[0][1]
-    models = [build_model("UNet", CLASSES, "group", 0) for _ in range(2)]
+    models = [build_model(Architecture("UNet", CLASSES, "group"), 0) for _ in range(2)]
     for model, batches in zip(models, (good, [bad, *good]), strict=True):
         training, metrics = training_of(model, tolerated=2), EpochMetrics(CLASSES, "cpu")
-        training.optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+        training.optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
         engine.train_epoch(training, batches, metrics, 0, lambda *_: None)
         assert metrics.mean_loss() > 0, "what was left out does not count"
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
@@ -441,7 +405,7 @@ def test_a_first_step_that_is_left_out_leaves_no_trace():
 def test_momentum_follows_the_memory_format_of_its_weights():
     weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last))
     model = torch.nn.ParameterList([weight])
-    optimizer = build_optimizer(model, 0.1, 0.9, 0.0)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", 0.1, 0.9, 0.0))
     state = optimizer.state_dict()
     state["state"][0]["momentum_buffer"] = torch.randn(4, 3, 2, 2)
     load_optimizer(optimizer, state)
@@ -454,7 +418,8 @@ def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, 
     code = (
         "import sys, baseline\n"
         "def fail(*_):\n    raise ValueError('unexpected')\n"
-        "baseline.after_each = lambda *_: fail\n"
+        "from learning.run import progress\n"
+        "progress.make_report = lambda *_: fail\n"
         "baseline.main(sys.argv[1:])"
     )
     words = ["--save_path", tmp_path / "run", "--dataset", "camvid", "--dataset_path", data, *SMALL, "--num_workers", 2]
@@ -466,13 +431,13 @@ def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, 
 
 
 def test_a_stop_in_the_last_validation_is_heard(whole, data, tmp_path, monkeypatch):
-    original = baseline.diagnose
+    original = summary.diagnose
 
     def diagnose(*args):
         os.kill(os.getpid(), signal.SIGTERM)
         original(*args)
 
-    monkeypatch.setattr(baseline, "diagnose", diagnose)
+    monkeypatch.setattr(summary, "diagnose", diagnose)
     assert train(tmp_path / "run", data, "--epochs", 1) == 143
 
 
@@ -508,7 +473,7 @@ def test_a_log_that_was_lost_is_written_again(data, tmp_path):
 
 def test_the_line_of_a_job_script_works_every_time(data, tmp_path, monkeypatch):
     """With a relative path to weights, and another checkpoint to begin with."""
-    torch.save(build_model("UNet", 11, "batch", 5).state_dict(), tmp_path / "weights.pth")
+    torch.save(build_model(Architecture("UNet", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert train(tmp_path / "run", data, "--epochs", 1, "--resume", "--pretrained", "weights.pth") == 0
@@ -533,28 +498,34 @@ def test_a_step_that_was_fine_replays_as_fine(data, tmp_path, capsys):
 
 
 def test_the_tutorials_twenty_outputs_lose_void(tmp_path):
-    model = build_model("UNet", 19, "batch", 0)
-    weights = {f"module.{name}": value for name, value in build_model("UNet", 20, "batch", 1).state_dict().items()}
+    model = build_model(Architecture("UNet", 19, "batch"), 0)
+    weights = {
+        f"module.{name}": value
+        for name, value in build_model(Architecture("UNet", 20, "batch"), 1).state_dict().items()
+    }
     torch.save({"epoch": 3, "model_state_dict": weights, "best_miou": 0.5, "metrics": {}}, tmp_path / "old.pth.tar")
     state = checkpoint.load(tmp_path / "old.pth.tar")
     checkpoint.load_weights(model, state, "old", {})
     assert torch.equal(model.classifier.weight, weights["module.classifier.weight"][:19])
-    loaded, skipped = checkpoint.load_pretrained(build_model("UNet", 19, "batch", 2), tmp_path / "old.pth.tar")
+    loaded, skipped = checkpoint.load_pretrained(
+        build_model(Architecture("UNet", 19, "batch"), 2), tmp_path / "old.pth.tar"
+    )
     assert len(loaded) == len(weights)
     assert skipped == {}
 
 
 def test_pretrained_says_what_was_left_out(data, tmp_path, capsys):
-    other = build_model("UNet", 7, "batch", 0)
+    other = build_model(Architecture("UNet", 7, "batch"), 0)
     torch.save(other.state_dict() | {"more": torch.zeros(2)}, tmp_path / "weights.pth")
     assert train(tmp_path / "run", data, "--epochs", 1, "--pretrained", tmp_path / "weights.pth") == 0
     out = capsys.readouterr().out
-    assert "left out: classifier.weight (7 x 64 x 1 x 1 instead of 11 x 64 x 1 x 1)" in out
+    assert "left out: classifier.weight (7 x 8 x 1 x 1 instead of 11 x 8 x 1 x 1)" in out
     assert "left out: more (the model has no such weight)" in out
 
 
+@pytest.mark.usefixtures("small_resnets")
 def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
-    torch.save(build_model("DeepLabv3_resnet50", 11, "batch", 5).state_dict(), tmp_path / "weights.pth")
+    torch.save(build_model(Architecture("DeepLabv3_resnet50", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
     words = ("--model", "DeepLabv3_resnet50", "--pretrained", tmp_path / "weights.pth", "--freeze", "backbone")
     assert train(tmp_path / "run", data, "--epochs", 1, *words) == 0
     before, after = (
@@ -565,4 +536,4 @@ def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
     assert not torch.equal(before["classifier.4.weight"], after["classifier.4.weight"])
     capsys.readouterr()
     assert train(tmp_path / "other", data, "--freeze", "backbone") == 2
-    assert "--freeze keeps weights that --pretrained brings" in capsys.readouterr().err
+    assert "--freeze keeps weights that --pretrained loads" in capsys.readouterr().err

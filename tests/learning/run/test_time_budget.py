@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 from commands import run_baseline, small_run, stored_options, train
+from runs import StopAt, resume, same_end
 from tiny import make_camvid
 
-import baseline
 import options
 from learning import checkpoint
 from learning.data.loaders import EvalBatches
-from learning.run import build, setup, time_budget
-from learning.training.schedule import Pace
-from tests.learning.run.test_resume import StopAt, resume, same_end
+from learning.run import build, setup, summary, time_budget
+from learning.run.time_budget import Pace
 
 ROOT = Path(options.__file__).parent
 EVERYTHING = ("--optimizer", "adamw", "--ema", 0.9, "--no-decay_norms", "--schedule", "poly", "--seed", 4)
@@ -133,7 +132,7 @@ def test_a_budget_of_time_is_the_run_of_the_steps_it_fixed(whole, data, tmp_path
     assert same_end(run, whole)
     assert same_weights(last(run)["average"], last(whole)["average"])
     assert "of 5:00" in capsys.readouterr().out
-    assert not list(run.glob(".time_budget*"))
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
     assert last(run)["options"]["steps"] == 10
 
 
@@ -160,19 +159,20 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     """Half a second a step, 2 s a validation batch, 3 s a checkpoint and 1 s to draw: 4 steps of an epoch take 2 s,
     its validation 4 + 3 + 1 s, and 3 s with the best weights. 60 s after 7 s of preparation and 100 s of other things."""
     words = small_run(tmp_path / "run", data, "--time_budget", 3, "--seed", 1)
-    args, opened, surveys, run = setup.setup_run(words)
-    parts, clock = build.Parts(args, opened, surveys), FakeClock()
-    parts.training.mix = clock.takes(0.5, parts.training.mix)
+    command, clock = setup.setup_run(words), FakeClock()
+    run = build.build_run(command)
+    run.training.mix = clock.takes(0.5, run.training.mix)
     batches = EvalBatches.__iter__
     monkeypatch.setattr(EvalBatches, "__iter__", lambda self: map(clock.takes(2.0, lambda batch: batch), batches(self)))
     monkeypatch.setattr(checkpoint, "save", clock.takes(3.0, checkpoint.save))
-    before = checkpoint.checksum({"it": parts.model.state_dict()})
+    before = checkpoint.checksum({"it": run.network.model.state_dict()})
     paces = []
     within = Pace.steps_within
     monkeypatch.setattr(
         Pace, "steps_within", lambda self, left, *rest: paces.append((self, left)) or within(self, left, *rest)
     )
-    time_budget.fix_steps(args, run, parts, clock.takes(1.0, lambda *_: None), clock() - 50, clock)
+    budget = time_budget.Budget(3.0, clock() - 50, 2.0, 0, clock)
+    longer = time_budget.fix_steps(run, command.folder, budget, clock.takes(1.0, lambda *_: None))
     ((pace, left),) = paces
     assert pace == Pace(step=0.5, epoch=0.0, validation=11.0, saving=3.0, save_every=120.0)
     steps = 2 + 1 + budget_steps(0.03 * 180 / 0.5)
@@ -181,10 +181,12 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     expected = 4 * int(left // 13)
     rest = left % 13 - 11
     expected += max(0, int(rest // 0.5))
-    assert args.steps == expected == parts.plan.total_steps
-    assert args.epochs == math.ceil(expected / 4)
-    assert checkpoint.checksum({"it": parts.model.state_dict()}) == before
-    assert not any(value.any() for values in parts.training.optimizer.state.values() for value in values.values())
+    assert longer.options["steps"] == expected == longer.length.total_steps
+    assert longer.options["epochs"] == math.ceil(expected / 4)
+    assert longer.training.rate_at(0, 0) == run.training.rate_at(0, 0)
+    assert longer.training.rate_at.length == longer.length
+    assert checkpoint.checksum({"it": run.network.model.state_dict()}) == before
+    assert not any(value.any() for values in run.training.optimizer.state.values() for value in values.values())
 
 
 def budget_steps(number):
@@ -228,14 +230,14 @@ def test_epochs_without_validation(data, tmp_path, monkeypatch, capsys):
 def test_a_kill_between_two_validations(data, tmp_path, monkeypatch):
     """What was not saved is done again, and the log has no row twice."""
     words = ("--epochs", 4, "--validate_every", 2, "--seed", 2)
-    run, killed, show = tmp_path / "run", tmp_path / "killed", baseline.show_epoch
+    run, killed, show = tmp_path / "run", tmp_path / "killed", summary.show_epoch
     assert train(run, data, *words) == 0
 
     def kill(data, run, history, shown):
         show(data, run, history, shown)
         assert len(history["miou"]) < 3, "killed"
 
-    monkeypatch.setattr(baseline, "show_epoch", kill)
+    monkeypatch.setattr(summary, "show_epoch", kill)
     with pytest.raises(AssertionError, match="killed"):
         train(killed, data, *words)
     monkeypatch.undo()
@@ -324,8 +326,8 @@ def test_defaults_of_rates_belong_to_the_optimizer(data, tmp_path):
         (("--optimizer", "adamw"), (1e-3, 1e-2)),
         (("--lr_init", 0.3), (0.3, 1e-4)),
     ):
-        args = setup.setup_run(small_run(tmp_path / "run", data, *words))[0]
-        assert (args.lr_init, args.lr_weight_decay) == expected
+        training = setup.setup_run(small_run(tmp_path / "run", data, *words)).options.training
+        assert (training.lr_init, training.lr_weight_decay) == expected
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The training doctor: sick networks are named, healthy ones are left in peace, and nothing is changed by looking."""
+"""Training diagnostics: findings on broken networks, none on healthy ones, and no side effects."""
 
 import copy
 import math
@@ -12,10 +12,13 @@ from torch import nn
 from helpers.labels import CAMVID, VOID
 from learning.data.class_weights import enet
 from learning.losses import Criterion, mean
-from learning.models import MODELS, build_model
+from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 from learning.training import diagnostics
-from learning.training.optim import build_optimizer
+from learning.training.diagnostics import EpochRecord, check_layers, check_loss, check_predictions, check_weights
+from learning.training.diagnostics.loss import class_frequency_loss
+from learning.training.diagnostics.predictions import missing_classes
+from learning.training.optim import OptimizerSettings, build_optimizer
 
 NAMES = [row.name for row in CAMVID.classes]
 SHARES = torch.tensor([17.54, 24.21, 1.02, 32.96, 4.67, 10.12, 1.22, 1.17, 6.11, 0.67, 0.30])
@@ -31,8 +34,8 @@ def draw_batch(seed, size=64, count=2):
     return (images - 0.4) / 0.27, torch.where(labels == CAMVID.void_id, VOID, labels)
 
 
-class Scores(nn.Sequential):
-    """A small network with the outputs of the real ones; children that have a name are not used."""
+class Network(nn.Sequential):
+    """A small network with the outputs of the real ones; children with a name are not used."""
 
     def forward(self, x):
         for name, layer in self.named_children():
@@ -41,16 +44,16 @@ class Scores(nn.Sequential):
 
 
 def small(*middle, width=8):
-    """Conv, norm and ReLU, then `middle`, then the scores."""
+    """Conv, norm and ReLU, then `middle`, then the logits."""
     torch.manual_seed(1)
     first = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    return Scores(*first, *middle, nn.Conv2d(width, len(NAMES), 1))
+    return Network(*first, *middle, nn.Conv2d(width, len(NAMES), 1))
 
 
 def trained(model, steps=2, lr=1e-2, weight_decay=1e-4, size=64, count=2):
-    """(model, its initial weights, the last images), after some steps; the gradients of the last one are there."""
+    """(model, its initial weights, the last images) after some steps, with the gradients of the last step."""
     initial = copy.deepcopy(model.state_dict())
-    optimizer = build_optimizer(model, lr, 0.9, weight_decay)
+    optimizer = build_optimizer(model, OptimizerSettings("sgd", lr, 0.9, weight_decay))
     model.train()
     for step in range(steps):
         images, labels = draw_batch(step, size, count)
@@ -71,123 +74,122 @@ def only(findings):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", MODELS)
 def test_healthy_networks_have_no_findings(name, norm):
-    model = build_model(name, len(NAMES), norm, seed=0)
-    steps = {"UNet": 2, "DeepLabv3_resnet50": 1}.get(name, 0)  # for the sake of the tests' time
+    model = build_model(Architecture(name, len(NAMES), norm), seed=0)
+    steps = {"UNet": 2, "DeepLabv3_resnet50": 1}.get(name, 0)  # training the others would take long
     if steps != 1:
-        assert diagnostics.sick_layers(model, draw_batch(0)[0]) == []
+        assert check_layers(model, draw_batch(0, size=32 if steps else 64)[0]) == []
     if steps:
-        model, initial, images = trained(model, steps)
-        assert diagnostics.sick_layers(model, images) == []
-        assert diagnostics.untrained(model, initial) == []
+        model, initial, images = trained(model, steps, size=32)
+        assert check_layers(model, images) == []
+        assert check_weights(model, initial) == []
 
 
 def test_a_batch_of_one_and_no_weight_decay_are_healthy():
     model, initial, images = trained(
-        build_model("DeepLabv3_resnet50", len(NAMES), "batch", seed=0), 1, weight_decay=0.0, count=1
+        build_model(Architecture("DeepLabv3_resnet50", len(NAMES), "batch"), seed=0), 1, weight_decay=0.0, count=1
     )
-    assert diagnostics.sick_layers(model, images) == []
-    assert diagnostics.untrained(model, initial) == []
+    assert check_layers(model, images) == []
+    assert check_weights(model, initial) == []
 
 
-# --------------------------------------------------------------------------------------------------- weights that rest
+# ------------------------------------------------------------------------------------------------- weights that do not learn
 
 
-def test_the_fcn_whose_1x1_layers_stay_at_zero():
-    zero = [nn.Conv2d(8, 8, 1), nn.ReLU()]
-    for layer in (model := small(*zero))[-1], zero[0]:
+def test_consecutive_zero_initialized_layers():
+    middle = [nn.Conv2d(8, 8, 1), nn.ReLU()]
+    model = small(*middle)
+    for layer in (middle[0], model[-1]):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     model, initial, images = trained(model)
-    finding = only([line for line in diagnostics.untrained(model, initial) if "exactly 0" in line])
+    finding = only([line for line in check_weights(model, initial) if "exactly 0" in line])
     assert "3.weight (all 0)" in finding
     assert "5.weight (all 0)" in finding
     assert "bias" not in finding
-    assert "zero at every pixel: 3 (100% of its channels)" in only(diagnostics.sick_layers(model, images))
+    assert "zero at every pixel: 3 (100% of its channels)" in only(check_layers(model, images))
 
 
-def test_one_layer_of_zeros_learns():
+def test_a_single_zero_initialized_layer_learns():
     model = small()
     nn.init.zeros_(model[-1].weight)
     model, initial, _ = trained(model)
-    assert diagnostics.untrained(model, initial) == []
+    assert check_weights(model, initial) == []
 
 
-def test_what_lies_behind_a_gate_that_began_at_zero_learns_from_the_second_step_on():
-    gate = nn.BatchNorm2d(8)
-    nn.init.zeros_(gate.weight)  # as --zero_init: the gradient before it is 0 until it has moved
-    model, initial, _ = trained(small(nn.Conv2d(8, 8, 3, padding=1), gate), steps=1)
-    assert diagnostics.untrained(model, initial, only_step=True) == []
-    assert "the gradient is exactly 0 for 0.weight" in only(diagnostics.untrained(model, initial))
-    model[4].weight.data = initial["4.weight"].clone()  # a gate that stays shut is a finding
-    assert "the gradient is exactly 0 for" in " ".join(diagnostics.untrained(model, initial, only_step=True))
+def test_layers_blocked_by_zero_init_learn_from_the_second_step_on():
+    norm = nn.BatchNorm2d(8)
+    nn.init.zeros_(norm.weight)  # as --zero_init: the gradient of earlier layers is 0 until this weight has changed
+    model, initial, _ = trained(small(nn.Conv2d(8, 8, 3, padding=1), norm), steps=1)
+    assert check_weights(model, initial, only_step=True) == []
+    assert "the gradient is exactly 0 for 0.weight" in only(check_weights(model, initial))
+    model[4].weight.data = initial["4.weight"].clone()  # a weight that stays 0 is a finding
+    assert "the gradient is exactly 0 for" in " ".join(check_weights(model, initial, only_step=True))
 
 
-def test_a_layer_that_is_never_used():
+def test_an_unused_layer():
     model = small()
     model.extra = nn.Conv2d(8, 8, 3)
     model, initial, _ = trained(model)
-    finding = only(diagnostics.untrained(model, initial))
+    finding = only(check_weights(model, initial))
     assert finding.startswith("no gradient at all for extra.weight: ")
 
 
-def test_only_three_are_named():
+def test_at_most_three_names_are_listed():
     model = small()
     model.extra = nn.ModuleList(nn.Conv2d(8, 8, 3) for _ in range(5))
     model, initial, _ = trained(model)
-    assert "extra.0.weight, extra.1.weight, extra.2.weight and 2 more:" in only(diagnostics.untrained(model, initial))
+    assert "extra.0.weight, extra.1.weight, extra.2.weight and 2 more:" in only(check_weights(model, initial))
 
 
-def test_frozen_weights_and_an_auxiliary_head_that_is_off_are_no_findings():
+def test_no_findings_for_frozen_weights_and_an_unused_auxiliary_head():
     model = small()
     model.aux_classifier = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 3, 1))
     model[0].requires_grad_(False)
     model, initial, _ = trained(model)
-    assert diagnostics.untrained(model, initial) == []
+    assert check_weights(model, initial) == []
     model.aux_classifier[0].weight.grad = torch.ones(8, 8, 1, 1)
-    assert "aux_classifier.1.weight" in " ".join(diagnostics.untrained(model, initial))
+    assert "aux_classifier.1.weight" in " ".join(check_weights(model, initial))
 
 
-def test_a_bias_before_a_norm_is_no_finding_and_one_that_the_optimizer_forgot_is():
+def test_an_unchanged_bias_is_a_finding_unless_it_is_before_a_norm():
     model, initial, _ = trained(small(), weight_decay=0.0)
     model[0].bias.data = initial["0.bias"].clone()
-    assert diagnostics.untrained(model, initial) == []
+    assert check_weights(model, initial) == []
     model[-1].bias.data = initial["3.bias"].clone()
-    assert "not moved in the whole epoch: 3.bias;" in only(diagnostics.untrained(model, initial))
+    assert "not moved in the whole epoch: 3.bias;" in only(check_weights(model, initial))
     model[-1].weight.data = initial["3.weight"].clone()
-    assert "not moved in the whole epoch: 3.weight;" in only(diagnostics.untrained(model, initial))
+    assert "not moved in the whole epoch: 3.weight;" in only(check_weights(model, initial))
 
 
-def test_a_learning_rate_of_zero_moves_nothing():
+def test_a_learning_rate_of_zero():
     model, initial, _ = trained(small(), lr=0.0)
-    assert "none of the 6 weight tensors moved in the epoch: check --lr_init" in only(
-        diagnostics.untrained(model, initial)
-    )
+    assert "none of the 6 weight tensors moved in the epoch: check --lr_init" in only(check_weights(model, initial))
 
 
-def test_cleared_gradients_and_a_last_batch_of_void_are_no_findings():
+def test_no_findings_for_cleared_gradients_and_a_last_batch_of_void():
     model, initial, _ = trained(small())
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
-    assert diagnostics.untrained(model, initial) == []
+    assert check_weights(model, initial) == []
     model.zero_grad(set_to_none=True)
-    assert diagnostics.untrained(model, initial) == []
+    assert check_weights(model, initial) == []
     model[-1].weight.data = initial["3.weight"].clone()
-    assert "3.weight" in only(diagnostics.untrained(model, initial))
+    assert "3.weight" in only(check_weights(model, initial))
 
 
-# --------------------------------------------------------------------------------------------------------- sick layers
+# ------------------------------------------------------------------------------------------------------------- activations
 
 
-def test_dead_relus_are_named_and_what_follows_them_is_not():
+def test_a_dead_layer_is_named_and_the_layers_after_it_are_not():
     dead = nn.Conv2d(8, 8, 3, padding=1)
     model = small(dead, nn.ReLU(inplace=True), nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
     nn.init.constant_(dead.bias, -100.0)
-    assert "zero at every pixel: 4 (100% of its channels);" in only(diagnostics.sick_layers(model, draw_batch(0)[0]))
-    dead.bias.data[0] = 100.0  # 7 of 8 channels are a thin layer, not a dead one
-    assert diagnostics.sick_layers(model, draw_batch(0)[0]) == []
+    assert "zero at every pixel: 4 (100% of its channels);" in only(check_layers(model, draw_batch(0)[0]))
+    dead.bias.data[0] = 100.0  # 7 of 8 channels are below the threshold
+    assert check_layers(model, draw_batch(0)[0]) == []
 
 
-def test_a_dead_relu_that_is_no_module_shows_in_the_layer_behind_it():
+def test_a_functional_dead_relu_is_reported_at_the_next_layer():
     class Functional(nn.Module):
         def __init__(self):
             super().__init__()
@@ -196,146 +198,144 @@ def test_a_dead_relu_that_is_no_module_shows_in_the_layer_behind_it():
         def forward(self, x):
             return {"out": self.second(torch.relu(self.first(x)))}
 
-    nn.init.constant_((model := Functional()).first.bias, -100.0)
-    assert "what goes into second is zero at every pixel" in only(diagnostics.sick_layers(model, draw_batch(0)[0]))
+    model = Functional()
+    nn.init.constant_(model.first.bias, -100.0)
+    assert "the input of second is zero at every pixel" in only(check_layers(model, draw_batch(0)[0]))
 
 
-def test_exploding_and_broken_layers():
+def test_exploding_and_nan_layers():
     model, images = small(nn.Conv2d(8, 8, 1), nn.ReLU()), draw_batch(0)[0]
     model[3].weight.data *= 1e6
-    finding = only(diagnostics.sick_layers(model, images))
+    finding = only(check_layers(model, images))
     assert finding.startswith("values explode in 3 (up to ")
     assert 1e5 < float(finding.split("up to ")[1].split(")")[0]) < 1e7
     model[3].weight.data[0, 0] = math.nan
-    assert "values explode in 3 (up to nan)" in only(diagnostics.sick_layers(model, images))
+    assert "values explode in 3 (up to nan)" in only(check_layers(model, images))
     images[0, 0, 0, 0] = math.inf
-    assert "what goes into 0 is too large or not finite" in only(diagnostics.sick_layers(small(), images))
+    assert "the input of 0 is too large or not finite" in only(check_layers(small(), images))
 
 
-def test_a_layer_that_says_the_same_everywhere():
+def test_a_layer_with_constant_output():
     model = small(nn.Conv2d(8, 8, 1))
     model[3].weight.data.zero_()
-    finding = only(diagnostics.sick_layers(model, draw_batch(0)[0]))
+    finding = only(check_layers(model, draw_batch(0)[0]))
     assert "the same value at every pixel: 3 (100% of its channels)" in finding
 
 
 # --------------------------------------------------------------------------------------------------------- predictions
 
 
-def test_rare_classes_inform_and_large_ones_warn():
+def test_missing_large_classes_are_findings_and_rare_ones_are_not():
     confusion = torch.diag(PIXELS)
-    assert diagnostics.never_predicted(confusion, NAMES) == []
-    assert diagnostics.not_yet_predicted(confusion, NAMES) == ""
+    assert check_predictions(confusion, NAMES) == []
+    assert missing_classes(confusion, NAMES) == ""
     for rare in (2, 10):
         confusion[rare, 3], confusion[rare, rare] = confusion[rare, rare].clone(), 0
-    assert diagnostics.never_predicted(confusion, NAMES) == []
+    assert check_predictions(confusion, NAMES) == []
     expected = "never predicted so far: Pole (1.0% of the pixels), Bicyclist (0.3% of the pixels)"
-    assert diagnostics.not_yet_predicted(confusion.numpy(), NAMES) == expected
+    assert missing_classes(confusion.numpy(), NAMES) == expected
     confusion[3, 10] = 1
-    assert diagnostics.not_yet_predicted(confusion, NAMES).startswith("hardly predicted so far: ")
+    assert missing_classes(confusion, NAMES).startswith("hardly predicted so far: ")
     confusion[1, 3], confusion[1, 1] = confusion[1, 1].clone(), 0
-    assert "Building (24.2% of the pixels): too large to be missed" in only(
-        diagnostics.never_predicted(confusion, NAMES)
-    )
+    assert "Building (24.2% of the pixels): too large to be missed" in only(check_predictions(confusion, NAMES))
 
 
 def test_one_class_nearly_everywhere():
     confusion = torch.zeros(11, 11, dtype=torch.int64)
     confusion[:, 3] = PIXELS
-    assert "100.0% of the pixels are predicted as Road, which 33.0% are" in only(
-        diagnostics.never_predicted(confusion, NAMES)
-    )
+    assert "100.0% of the pixels are predicted as Road, which 33.0% are" in only(check_predictions(confusion, NAMES))
     background = torch.tensor([[950, 0], [45, 5]])
-    assert diagnostics.never_predicted(background, ["background", "crack"]) == []
-    assert diagnostics.never_predicted(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"]) == []
+    assert check_predictions(background, ["background", "crack"]) == []
+    assert check_predictions(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"]) == []
 
 
-# ---------------------------------------------------------------------------------------------------------------- loss
+# ------------------------------------------------------------------------------------------- the class-frequency baseline
 
 
-def test_the_constant_loss_is_the_entropy_of_the_shares_and_the_weighted_one_that_of_weighted_shares():
+def test_the_baseline_of_cross_entropy_is_the_entropy_of_the_weighted_class_frequencies():
     shares = PIXELS.double() / PIXELS.sum()
-    assert diagnostics.constant_loss(PIXELS, Criterion("ce")) == pytest.approx(-(shares * shares.log()).sum().item())
+    assert class_frequency_loss(PIXELS, Criterion("ce")) == pytest.approx(-(shares * shares.log()).sum().item())
     weights = torch.from_numpy(enet(PIXELS[None].numpy())).float()
     weighted = weights.double() * PIXELS / (weights.double() * PIXELS).sum()
     expected = -(weighted * weighted.log()).sum().item()
-    assert diagnostics.constant_loss(
+    assert class_frequency_loss(
         PIXELS, Criterion("weighted_ce", {"weighted_ce": {"class_weights": weights}})
     ) == pytest.approx(expected, rel=1e-5)
-    assert diagnostics.constant_loss(torch.tensor([3, 0, 1]), Criterion("ce")) == pytest.approx(0.5623351446)
-    assert diagnostics.constant_loss(torch.tensor([3, 0]), Criterion("ce")) == 0
+    assert class_frequency_loss(torch.tensor([3, 0, 1]), Criterion("ce")) == pytest.approx(0.5623351446)
+    assert class_frequency_loss(torch.tensor([3, 0]), Criterion("ce")) == 0
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0, 5.0])
-def test_the_constant_focal_loss_is_close_to_the_least_there_is(gamma):
+def test_the_baseline_of_the_focal_loss_is_close_to_the_optimum(gamma):
     criterion, shares = Criterion("focal", {"focal": {"gamma": gamma}}), PIXELS / PIXELS.sum()
-    scores = shares.log().requires_grad_()
-    optimizer = torch.optim.LBFGS([scores], max_iter=100, line_search_fn="strong_wolfe")
+    logits = shares.log().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        of_each = [criterion({"out": scores[None, :, None, None]}, torch.full((1, 1, 1), c))[0][0] for c in range(11)]
-        (loss := (shares * torch.stack(of_each)).sum()).backward()
+        outputs = {"out": logits[None, :, None, None]}
+        losses = [criterion(outputs, torch.full((1, 1, 1), c))[0][0] for c in range(11)]
+        loss = (shares * torch.stack(losses)).sum()
+        loss.backward()
         return loss
 
     optimizer.step(closure)
-    least = closure().item()
-    assert least * (1 - 1e-6) <= diagnostics.constant_loss(PIXELS, criterion) <= 1.02 * least
+    optimum = closure().item()
+    assert optimum * (1 - 1e-6) <= class_frequency_loss(PIXELS, criterion) <= 1.02 * optimum
 
 
 def test_a_loss_that_does_not_fall():
     criterion = Criterion("ce")
-    constant = diagnostics.constant_loss(PIXELS, criterion)
-    assert diagnostics.loss_does_not_fall([0.97 * constant], PIXELS, criterion) == []
-    finding = only(diagnostics.loss_does_not_fall([0.99 * constant], PIXELS, criterion))
-    assert f"{0.99 * constant:.3f} is not clearly below {constant:.3f}" in finding
-    assert "the training loss is nan: " in only(diagnostics.loss_does_not_fall([math.nan], PIXELS, criterion))
-    assert diagnostics.loss_does_not_fall([0.0], torch.tensor([5, 0]), criterion) == []
+    baseline = class_frequency_loss(PIXELS, criterion)
+    assert check_loss([0.97 * baseline], PIXELS, criterion) == []
+    finding = only(check_loss([0.99 * baseline], PIXELS, criterion))
+    assert f"{0.99 * baseline:.3f} is not clearly below {baseline:.3f}" in finding
+    assert "the training loss is nan: " in only(check_loss([math.nan], PIXELS, criterion))
+    assert check_loss([0.0], torch.tensor([5, 0]), criterion) == []
 
 
-def test_the_constant_loss_of_smoothed_labels():
+def test_the_baseline_of_smoothed_labels():
     shares = 0.9 * PIXELS.double() / PIXELS.sum() + 0.1 / len(PIXELS)
     criterion = Criterion("ce", {"ce": {"label_smoothing": 0.1}})
-    assert diagnostics.constant_loss(PIXELS, criterion) == pytest.approx(
-        -(shares * shares.log()).sum().item(), rel=1e-6
-    )
+    assert class_frequency_loss(PIXELS, criterion) == pytest.approx(-(shares * shares.log()).sum().item(), rel=1e-6)
 
 
-def test_of_a_sum_the_means_over_pixels_are_judged():
-    constant = diagnostics.constant_loss(PIXELS, Criterion("ce"))
+def test_only_the_pixelwise_terms_of_a_sum_are_compared():
+    baseline = class_frequency_loss(PIXELS, Criterion("ce"))
     criterion = Criterion("dice+2*ce")
-    assert diagnostics.constant_loss(PIXELS, criterion) == pytest.approx(2 * constant, rel=1e-6)
-    assert diagnostics.loss_does_not_fall([0.9, 1.9 * constant], PIXELS, criterion) == []
-    assert "the training loss of ce " in only(diagnostics.loss_does_not_fall([0.0, 2 * constant], PIXELS, criterion))
-    assert diagnostics.loss_does_not_fall([5.0], PIXELS, Criterion("dice")) == []
-    assert "is nan" in only(diagnostics.loss_does_not_fall([math.nan], PIXELS, Criterion("dice")))
+    assert class_frequency_loss(PIXELS, criterion) == pytest.approx(2 * baseline, rel=1e-6)
+    assert check_loss([0.9, 1.9 * baseline], PIXELS, criterion) == []
+    assert "the training loss of ce " in only(check_loss([0.0, 2 * baseline], PIXELS, criterion))
+    assert check_loss([5.0], PIXELS, Criterion("dice")) == []
+    assert "is nan" in only(check_loss([math.nan], PIXELS, Criterion("dice")))
 
 
-# ------------------------------------------------------------------------------------------------------- the paragraph
+# ------------------------------------------------------------------------------------------------------------------ the text
 
 
 def test_a_healthy_run_is_one_line():
     model, initial, images = trained(small())
     confusion = torch.diag(PIXELS)
-    arguments = model, initial, images, confusion, NAMES, [1.0], Criterion("ce")
-    assert diagnostics.examine(*arguments) == "doctor: every layer learns; every class is predicted"
+    epoch = EpochRecord(initial, images, confusion, NAMES, [1.0], Criterion("ce"))
+    assert diagnostics.examine(model, epoch) == "doctor: every layer learns; every class is predicted"
     confusion[3, 3], confusion[2, 3] = confusion[2, 2] + confusion[3, 3], confusion[2, 2].clone()
     confusion[2, 2] = 0
-    text = diagnostics.examine(*arguments)
+    text = diagnostics.examine(model, epoch)
     assert text.startswith("doctor: every layer learns; never predicted so far: Pole (")
 
 
-def test_a_very_sick_run_is_six_lines_at_most():
+def test_many_findings_are_six_lines_at_most():
     layers = [nn.Conv2d(8, 8, 1) for _ in range(12)]
     for layer in layers[::3]:
         nn.init.constant_(layer.weight, 1e6)
     for layer in layers[1::3]:
         nn.init.zeros_(layer.weight)
-    (model := small(*layers)).unused = nn.Conv2d(8, 8, 1)
+    model = small(*layers)
+    model.unused = nn.Conv2d(8, 8, 1)
     model, initial, images = trained(model)
     confusion = torch.zeros(11, 11, dtype=torch.int64)
     confusion[:, 3] = PIXELS
-    text = diagnostics.examine(model, initial, images, confusion, NAMES, [2.4], Criterion("ce"))
+    text = diagnostics.examine(model, EpochRecord(initial, images, confusion, NAMES, [2.4], Criterion("ce")))
     assert text.startswith("doctor: the training loss 2.400 is not clearly below 1.")
     assert 3 < len(text.splitlines()) <= diagnostics.LINES
     assert max(map(len, text.splitlines())) <= diagnostics.WIDTH
@@ -344,12 +344,12 @@ def test_a_very_sick_run_is_six_lines_at_most():
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("norm", ["batch", "evo_b0"])
-def test_looking_changes_nothing(norm, training):
-    network = build_model("UNet", len(NAMES), norm, seed=0)
+def test_examine_has_no_side_effects(norm, training):
+    network = build_model(Architecture("UNet", len(NAMES), norm), seed=0)
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Dropout2d(0.5), nn.BatchNorm2d(3), nn.ReLU(inplace=True), network)
     model, initial, images = trained(model, 1, size=32)
     model.train(training)
-    network.down[1].eval()  # modes need not be the same everywhere
+    network.down[1].eval()  # modes of the modules differ
 
     def snapshot():
         gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
@@ -358,7 +358,7 @@ def test_looking_changes_nothing(norm, training):
         return copy.deepcopy(model.state_dict()), gradients, modes, hooks, torch.get_rng_state(), images.clone()
 
     before = snapshot()
-    diagnostics.examine(model, initial, images, torch.diag(PIXELS), NAMES, [1.0], Criterion("ce"))
+    diagnostics.examine(model, EpochRecord(initial, images, torch.diag(PIXELS), NAMES, [1.0], Criterion("ce")))
     after = snapshot()
     for old, new in zip(before[:2], after[:2], strict=True):
         assert old.keys() == new.keys()
@@ -368,9 +368,9 @@ def test_looking_changes_nothing(norm, training):
     assert torch.equal(before[5], after[5])
 
 
-def test_a_forward_pass_that_fails_leaves_no_traces():
+def test_a_failing_forward_pass_leaves_modes_and_hooks_unchanged():
     model = small()
     with pytest.raises(RuntimeError):
-        diagnostics.sick_layers(model.eval(), torch.zeros(2, 5, 8, 8))
+        check_layers(model.eval(), torch.zeros(2, 5, 8, 8))
     assert not model.training
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -8,19 +8,21 @@ from learning.data.augmentation.components import components
 
 def flood_fill(mask):
     height, width = mask.shape
-    numbers, count = np.zeros(mask.shape, int), 0
+    numbers = np.zeros(mask.shape, int)
+    count = 0
     for start in zip(*np.nonzero(mask), strict=True):
         if numbers[start]:
             continue
         count += 1
-        numbers[start], waiting = count, [start]
-        while waiting:
-            row, column = waiting.pop()
+        numbers[start] = count
+        stack = [start]
+        while stack:
+            row, column = stack.pop()
             for y in range(max(0, row - 1), min(height, row + 2)):
                 for x in range(max(0, column - 1), min(width, column + 2)):
                     if mask[y, x] and not numbers[y, x]:
                         numbers[y, x] = count
-                        waiting.append((y, x))
+                        stack.append((y, x))
     return numbers
 
 
@@ -32,7 +34,7 @@ def test_random_masks_agree_with_a_flood_fill(density):
         np.testing.assert_array_equal(components(mask), flood_fill(mask))
 
 
-def test_shapes_that_meet_late():
+def test_shapes_that_join_in_later_rows():
     rows = ["#.#.#..#", "#.#.#.#.", "#.###.#.", "#.....#.", "#####..#", "........", "#.......", "########"]
     mask = np.array([[mark == "#" for mark in row] for row in rows])
     numbers = components(mask)
@@ -40,7 +42,7 @@ def test_shapes_that_meet_late():
     assert numbers.max() == 4
 
 
-def test_a_row_does_not_go_on_in_the_next():
+def test_runs_do_not_continue_in_the_next_row():
     mask = np.zeros((3, 4), bool)
     mask[0, 3] = mask[1, 0] = mask[2, 3] = True
     assert components(mask)[mask].tolist() == [1, 2, 3]

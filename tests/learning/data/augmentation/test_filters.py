@@ -1,4 +1,4 @@
-"""Changes of color beyond an affine map, against torchvision, convolutions and slow references."""
+"""Color changes beyond an affine map, against torchvision, convolutions and slow references."""
 
 from dataclasses import replace
 
@@ -7,9 +7,11 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
+from learning.data.augmentation.effects import EFFECTS
 from learning.data.augmentation.filters import TILES, clahe, grid, noise, sharpen
-from learning.data.augmentation.sampling import EFFECTS, SETS, Augmentation, draw_view
-from learning.data.augmentation.transforms import View, color_and_normalize, color_map, stack, view_sample
+from learning.data.augmentation.sampling import SETS, Augmentation, draw_view
+from learning.data.augmentation.transforms import color_and_normalize, color_map, stack, view_sample
+from learning.data.augmentation.view import View
 from learning.device import set_determinism
 from learning.rng import VIEW, generator
 
@@ -22,12 +24,12 @@ def images_of(batch=1, seed=0, size=(32, 40)):
 
 
 def recolor(images, *views):
-    """`finish`, its normalization undone: 0 .. 1."""
+    """`color_and_normalize` with the normalization undone: 0 .. 1."""
     seen, _ = color_and_normalize(images, None, list(views), MEAN, STD)
     return seen * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
 
 
-def test_gamma_is_torchvisions():
+def test_gamma_equals_torchvision():
     images = images_of()
     for gamma in (0.8, 1.2):
         expected = tv.adjust_gamma(images / 255, gamma)
@@ -40,23 +42,22 @@ def test_a_gain_and_a_shift_are_one_affine_map():
     assert torch.allclose(seen, (images / 255 * 1.2 - 0.1).clamp(0, 1), rtol=0, atol=1e-5)
 
 
-def test_effects_in_a_row_are_their_single_changes_in_sequence():
-    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0, "shift": 0.0}
+def test_combined_effects_equal_single_effects_in_sequence():
     images = torch.from_numpy(np.random.default_rng(1).integers(115, 140, (1, 3, 32, 40), dtype=np.uint8))
     for index in range(8):
-        together, again = (generator(0, VIEW, 0, index) for _ in range(2))
-        look, pixels = dict(neutral), images[0].double() / 255
+        rng_combined = generator(0, VIEW, 0, index)
+        rng_single = generator(0, VIEW, 0, index)
+        combined = PLAIN
+        pixels = images[0].double() / 255
         for name in ("brightness_contrast", "brightness", "hsv", "brightness_contrast"):
-            EFFECTS[name](together, look)
-            single = dict(neutral)
-            EFFECTS[name](again, single)
-            view = replace(PLAIN, **single)
-            pixels = torch.tensordot(torch.from_numpy(color_map(view)[0]), pixels, 1) + view.shift
+            combined = EFFECTS[name](rng_combined, combined)
+            single = EFFECTS[name](rng_single, PLAIN)
+            pixels = torch.tensordot(torch.from_numpy(color_map(single)[0]), pixels, 1) + single.shift
         expected = pixels.clamp(0, 1).float()
-        assert torch.allclose(recolor(images, replace(PLAIN, **look))[0], expected, rtol=0, atol=2e-5)
+        assert torch.allclose(recolor(images, combined)[0], expected, rtol=0, atol=2e-5)
 
 
-def test_sharpening_is_a_convolution_with_the_kernel_of_its_docstring():
+def test_sharpening_equals_a_convolution_with_its_kernel():
     image = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
     kernel = torch.full((3, 3), -1.0)
     kernel[1, 1] = 8 + 0.7
@@ -65,7 +66,7 @@ def test_sharpening_is_a_convolution_with_the_kernel_of_its_docstring():
     assert torch.allclose(sharpen(image, 0.3, 0.7), 0.7 * image + 0.3 * convolved, rtol=0, atol=1e-5)
 
 
-def test_sharpening_leaves_plain_areas_and_makes_edges_steeper():
+def test_sharpening_keeps_uniform_areas_and_steepens_edges():
     image = torch.full((1, 3, 12, 12), 100, dtype=torch.uint8)
     image[..., 6:] = 150
     seen = recolor(image, replace(PLAIN, sharpen=0.2, lightness=1.0))[0, 0] * 255
@@ -73,7 +74,7 @@ def test_sharpening_leaves_plain_areas_and_makes_edges_steeper():
     assert seen[0, 6] - seen[0, 5] > 60
 
 
-def test_noise_has_its_strength_is_of_each_channel_and_is_repeated():
+def test_noise_has_its_standard_deviation_is_drawn_per_channel_and_is_reproducible():
     images = torch.full((1, 3, 200, 200), 128, dtype=torch.uint8)
     view = replace(PLAIN, noise=5 / 255, noise_seed=3)
     seen = recolor(images, view)[0] * 255
@@ -85,7 +86,7 @@ def test_noise_has_its_strength_is_of_each_channel_and_is_repeated():
     assert torch.equal(noise((3, 20), 7), noise((3, 20), 7))
 
 
-def test_holes_are_thirty_six_and_show_the_mean_color():
+def test_there_are_36_holes_of_the_mean_color():
     hidden = grid((60, 120), 6, 0.0, 0.0)
     expected = torch.zeros(60, 120, dtype=torch.bool)
     for row in range(6):
@@ -108,7 +109,7 @@ def test_holes_move_within_their_cells():
 
 
 @pytest.mark.parametrize("size", [(5, 3), (61, 100)])
-def test_holes_of_any_size_are_in_the_image(size):
+def test_images_of_any_size_have_holes(size):
     assert 0 < grid(size, 6, 0.99, 0.99).sum() < size[0] * size[1] / 2
 
 
@@ -145,34 +146,34 @@ def test_clahe_agrees_with_a_slow_reference(limit):
     assert torch.equal(seen[0], seen[1])
 
 
-def test_clahe_spreads_a_dull_picture_and_keeps_color_differences():
+def test_clahe_raises_contrast_and_keeps_color_differences():
     rng = np.random.default_rng(4)
-    image = torch.from_numpy(rng.normal(110, 4, (1, 61, 90)).round()).float().expand(3, -1, -1) + torch.tensor(
-        [0.0, 5.0, 10.0]
-    ).view(3, 1, 1)
+    gray = torch.from_numpy(rng.normal(110, 4, (1, 61, 90)).round()).float()
+    image = gray + torch.tensor([0.0, 5.0, 10.0]).view(3, 1, 1)
     seen = clahe(image, 4.0)
     assert seen[0].std() > 1.5 * image[0].std()
     assert (seen[2] - seen[0]).numpy() == pytest.approx(10, abs=1)
 
 
-def test_clahe_is_of_its_own_image_alone_and_leaves_the_input():
+def test_clahe_uses_each_image_separately_and_does_not_change_the_input():
     images = images_of(3)
-    kept = images.clone()
-    alone = recolor(images[1:2], replace(PLAIN, clahe=2.0))
+    before = images.clone()
+    separate = recolor(images[1:2], replace(PLAIN, clahe=2.0))
     seen = recolor(images, PLAIN, replace(PLAIN, clahe=2.0), PLAIN)
-    assert torch.allclose(seen[1:2], alone, rtol=0, atol=1e-6)
+    assert torch.allclose(seen[1:2], separate, rtol=0, atol=1e-6)
     assert torch.allclose(seen[0], images[0] / 255, rtol=0, atol=1e-5)
     assert not torch.allclose(seen[1], images[1] / 255, rtol=0, atol=1e-2)
-    assert torch.equal(images, kept)
+    assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("name", list(SETS))
-def test_a_batch_is_its_images_one_by_one(name):
-    """No view touches its neighbors, and every one gives finite colors between black and white."""
-    images, labels = images_of(12, 5, (60, 80)), torch.zeros(60, 80, dtype=torch.uint8)
+def test_a_batch_equals_its_images_one_by_one(name):
+    """No view affects its neighbors, and every one gives finite colors between black and white."""
+    images = images_of(12, 5, (60, 80))
+    label = torch.zeros(60, 80, dtype=torch.uint8)
     chosen = Augmentation((60, 80), (32, 40), **SETS[name])
     views = [draw_view(generator(6, VIEW, 0, index), (60, 80), chosen) for index in range(12)]
-    seen = [view_sample(image, labels, view, (32, 40), MEAN)[0] for image, view in zip(images, views, strict=True)]
+    seen = [view_sample(image, label, view, (32, 40), MEAN)[0] for image, view in zip(images, views, strict=True)]
     together = recolor(stack(seen), *views)
     for index, view in enumerate(views):
         assert torch.allclose(together[index], recolor(seen[index][None], view)[0], rtol=0, atol=1e-5)
@@ -180,7 +181,7 @@ def test_a_batch_is_its_images_one_by_one(name):
     assert together.max() <= 1 + 1e-5
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA has operations that refuse to be deterministic")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA has nondeterministic operations")
 @pytest.mark.parametrize("name", list(SETS))
 def test_on_a_gpu_every_set_is_deterministic_and_close_to_the_cpu(name):
     images = images_of(12, 5, (60, 80))
@@ -193,4 +194,4 @@ def test_on_a_gpu_every_set_is_deterministic_and_close_to_the_cpu(name):
         set_determinism(False)
     assert torch.equal(first, again)
     close = torch.isclose(first, color_and_normalize(images, None, views, MEAN, STD)[0], rtol=0, atol=1e-3)
-    assert close.float().mean() > 0.99, "a rounded luma may fall on the other side"
+    assert close.float().mean() > 0.99, "luma may be rounded differently"

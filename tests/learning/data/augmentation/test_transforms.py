@@ -1,4 +1,4 @@
-"""Views against torchvision, hand-computed windows and a slow reference of the color changes."""
+"""Views against torchvision, windows computed by hand, and a slow reference of the color changes."""
 
 from dataclasses import replace
 
@@ -8,25 +8,18 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from helpers.labels import VOID
-from learning.data.augmentation.sampling import Augmentation, draw_view, leaves_image
-from learning.data.augmentation.transforms import (
-    View,
-    color_and_normalize,
-    color_map,
-    resample_image,
-    resample_label,
-    stack,
-    view_sample,
-    whole_view,
-)
+from learning.data.augmentation.resampling import resample_image, resample_label
+from learning.data.augmentation.sampling import Augmentation, draw_view, needs_padding
+from learning.data.augmentation.transforms import color_and_normalize, color_map, stack, view_sample, whole_view
+from learning.data.augmentation.view import View
 from learning.rng import VIEW, generator
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def picture(rng, height, width, interleaved=True):
-    """Noise, uint8 tensor (3, H, W), by default in the memory layout of a decoded file."""
+def noise_image(rng, height, width, interleaved=True):
+    """Noise, uint8 tensor (3, H, W), by default in the memory layout of a decoded file (interleaved)."""
     pixels = torch.from_numpy(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).permute(2, 0, 1)
     return pixels if interleaved else pixels.contiguous()
 
@@ -61,7 +54,7 @@ def test_the_window_is_the_crop_at_the_drawn_scale(scale, source, train, crop, w
     assert (view.height, view.width) == window
 
 
-def test_scales_fill_their_range_evenly_and_are_shared_by_both_axes():
+def test_scales_are_uniform_and_the_same_for_both_axes():
     views = draw_many(2000, (1000, 1000), train_size=(1000, 1000), crop_size=(600, 300), scale_range=(0.75, 2.0))
     scales = np.array([600 / view.height for view in views])
     assert scales.min() == pytest.approx(0.75, abs=0.01)
@@ -70,29 +63,29 @@ def test_scales_fill_their_range_evenly_and_are_shared_by_both_axes():
     assert all(abs(view.height - 2 * view.width) <= 1 for view in views)
 
 
-def test_every_offset_inside_the_image_is_drawn_the_last_one_too():
+def test_every_offset_inside_the_image_is_drawn_including_the_last():
     views = draw_many(600, scale_range=(1.0, 1.0), crop_size=(36, 57))
     for offsets, last in (([view.top for view in views], 4), ([view.left for view in views], 3)):
         assert set(offsets) == set(range(last + 1))
         assert min(np.bincount(offsets)) > 80
 
 
-def test_a_window_larger_than_the_image_takes_every_offset_that_shows_all_of_it():
+def test_a_window_larger_than_the_image_gets_every_offset_that_contains_the_image():
     views = draw_many(600, scale_range=(1.0, 1.0), crop_size=(43, 62))
     assert {view.top for view in views} == {-3, -2, -1, 0}
     assert {view.left for view in views} == {-2, -1, 0}
 
 
-def test_axes_larger_and_smaller_than_the_image_are_told_apart():
+def test_a_window_can_be_larger_than_the_image_along_one_axis_only():
     views = draw_many(300, scale_range=(1.0, 1.0), crop_size=(42, 58))
     assert {view.top for view in views} == {-2, -1, 0}
     assert {view.left for view in views} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("crop", "leaves"), [((30, 45), False), ((31, 45), True), ((30, 46), True)])
-def test_leaves_image_knows_whether_some_crop_is_padded(crop, leaves):
+def test_leaves_image_tells_whether_any_crop_is_padded(crop, leaves):
     """At scale 0.75 a crop of 30 x 45 shows 40 x 60 pixels."""
-    assert leaves_image(Augmentation((40, 60), crop), (40, 60)) is leaves
+    assert needs_padding(Augmentation((40, 60), crop), (40, 60)) is leaves
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3, 0.6, 1.0])
@@ -106,25 +99,25 @@ def test_color_changes_are_drawn_within_the_jitter(jitter):
     assert all(np.isfinite(color_map(view)[0]).all() for view in views)
 
 
-def test_half_of_the_views_are_mirrored_and_none_without_flip():
+def test_half_of_the_views_are_flipped_and_none_without_flip():
     assert 430 < sum(view.flip for view in draw_many(1000)) < 570
     assert not any(view.flip for view in draw_many(100, flip=False))
 
 
-def test_no_scale_no_flip_and_no_jitter_leave_a_plain_crop():
+def test_without_scale_flip_and_jitter_a_view_is_a_plain_crop():
     for view in draw_many(20, scale_range=(1.0, 1.0), flip=False, jitter=0.0):
         assert view == View(view.top, view.left, 20, 30)
 
 
-# ---------------------------------------------------------------------------------------------- cutting and resampling
+# ---------------------------------------------------------------------------------------------- windows and resampling
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_images_equal_torchvisions_resized_crop(interleaved):
+def test_images_equal_torchvision_resized_crop(interleaved):
     rng = np.random.default_rng(1)
     for _ in range(60):
         height, width = rng.integers(2, 60, 2).tolist()
-        image = picture(rng, height, width, interleaved)
+        image = noise_image(rng, height, width, interleaved)
         window_height, window_width = int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1))
         top, left = rng.integers(height - window_height + 1), rng.integers(width - window_width + 1)
         view = View(int(top), int(left), window_height, window_width)
@@ -137,7 +130,7 @@ def test_images_equal_torchvisions_resized_crop(interleaved):
 
 
 def test_labels_take_the_nearest_pixel_by_center():
-    """Label values name their column (or row), so the distance to the exact position can be measured."""
+    """Label values are column (or row) numbers, so the distance to the exact position can be measured."""
     rng = np.random.default_rng(2)
     for _ in range(60):
         source, size = int(rng.integers(1, 256)), int(rng.integers(1, 300))
@@ -147,7 +140,7 @@ def test_labels_take_the_nearest_pixel_by_center():
             assert abs(taken.numpy() + 0.5 - exact).max() <= 0.5 + 1e-4
 
 
-def test_labels_get_no_new_value():
+def test_labels_get_no_new_values():
     label = torch.from_numpy(np.random.default_rng(3).choice(np.array([0, 7, 200, VOID], np.uint8), (33, 47)))
     for size in ((10, 11), (33, 47), (100, 90)):
         assert set(resample_label(label, size).unique().tolist()) == {0, 7, 200, VOID}
@@ -164,9 +157,9 @@ def test_image_and_label_are_aligned_to_half_a_source_pixel(size):
         assert abs(distance).max() <= 0.5 + 0.125 + 1e-9, "half a pixel, and half a gray level of rounding"
 
 
-def test_outside_the_image_stand_the_mean_color_and_void_on_both_axes():
+def test_pixels_outside_the_image_are_the_mean_color_and_void_on_both_axes():
     rng = np.random.default_rng(4)
-    image, label = picture(rng, 4, 5), labels_of(rng, 4, 5)
+    image, label = noise_image(rng, 4, 5), labels_of(rng, 4, 5)
     for top, left, height, width in [(-2, -3, 9, 11), (-1, 0, 4, 5), (2, 3, 6, 6), (0, -4, 4, 6)]:
         seen, truth = view_sample(image, label, View(top, left, height, width), (height, width), MEAN)
         for row in range(height):
@@ -177,23 +170,23 @@ def test_outside_the_image_stand_the_mean_color_and_void_on_both_axes():
                 assert truth[row, column] == (label[y, x] if inside else VOID)
 
 
-def test_the_mean_color_becomes_nearly_zero_for_the_network():
+def test_the_mean_color_is_normalized_to_nearly_zero():
     seen, _ = view_sample(torch.zeros(3, 2, 2, dtype=torch.uint8), None, View(-6, -6, 5, 5), (5, 5), MEAN)
     normalized, _ = color_and_normalize(seen[None], None, [whole_view((5, 5))], MEAN, STD)
     assert normalized[..., :4, :4].abs().max() <= 0.5 / 255 / min(STD) + 1e-6
 
 
-def test_the_crop_size_is_always_honoured():
+def test_views_always_have_the_crop_size():
     rng = np.random.default_rng(5)
     for index in range(60):
         source, train, crop = (tuple(rng.integers(1, 50, 2).tolist()) for _ in range(3))
         view = draw_view(generator(0, VIEW, 0, index), source, Augmentation(train, crop))
-        image, label = view_sample(picture(rng, *source), torch.zeros(source, dtype=torch.uint8), view, crop, MEAN)
+        image, label = view_sample(noise_image(rng, *source), torch.zeros(source, dtype=torch.uint8), view, crop, MEAN)
         assert image.shape == (3, *crop)
         assert label.shape == crop
 
 
-def test_labels_are_those_of_torchs_nearest_exact():
+def test_labels_equal_torch_nearest_exact():
     rng = np.random.default_rng(12)
     for _ in range(60):
         source, size = rng.integers(1, 90, 2).tolist(), rng.integers(1, 120, 2).tolist()
@@ -202,19 +195,19 @@ def test_labels_are_those_of_torchs_nearest_exact():
         assert torch.equal(resample_label(label, size), expected)
 
 
-def test_a_gpus_floats_equal_a_cpus_bytes_to_one_gray_level():
-    """On a GPU windows are resampled as float and not rounded; which kernel does it does not matter here."""
+def test_float_resampling_equals_uint8_resampling_to_one_gray_level():
+    """On a GPU windows are resampled as float and not rounded; here the same on a CPU."""
     rng = np.random.default_rng(13)
     for _ in range(40):
-        window = picture(rng, *rng.integers(2, 60, 2).tolist()).permute(1, 2, 0).contiguous()
+        window = noise_image(rng, *rng.integers(2, 60, 2).tolist()).permute(1, 2, 0).contiguous()
         size = rng.integers(1, 70, 2).tolist()
         assert (resample_image(window.float(), size) - resample_image(window, size)).abs().max() <= 1.01
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_views_on_a_gpu_equal_those_on_a_cpu():
+def test_views_on_a_gpu_equal_those_on_the_cpu():
     rng = np.random.default_rng(14)
-    image, label = picture(rng, 50, 70), labels_of(rng, 50, 70)
+    image, label = noise_image(rng, 50, 70), labels_of(rng, 50, 70)
     views = [draw_view(generator(0, VIEW, 0, k), (50, 70), Augmentation((50, 70), (40, 60))) for k in range(8)]
     results = []
     for device in ("cpu", "cuda"):
@@ -223,7 +216,7 @@ def test_views_on_a_gpu_equal_those_on_a_cpu():
         results.append(
             [tensor.cpu() for tensor in color_and_normalize(stack(images), torch.stack(labels), views, MEAN, (1, 1, 1))]
         )
-    contrast = 1.3**3 * 2  # what one gray level becomes at most under the jitter
+    contrast = 1.3**3 * 2  # upper bound of the change of one gray level under the jitter
     assert (results[0][0] - results[1][0]).abs().max() <= contrast / 255
     assert torch.equal(results[0][1], results[1][1])
 
@@ -232,16 +225,16 @@ def test_views_on_a_gpu_equal_those_on_a_cpu():
 
 
 def recolor(images, views):
-    """`finish` without normalization: float32 (B, 3, h, w), 0 .. 1."""
+    """`color_and_normalize` without normalization: float32 (B, 3, h, w), 0 .. 1."""
     return color_and_normalize(images, None, views, (0, 0, 0), (1, 1, 1))[0]
 
 
-def middle(seed=0, batch=1):
-    """Images whose values, 0.4 .. 0.6, are clamped by no moderate change."""
+def mid_gray(seed=0, batch=1):
+    """Images of values 0.4 .. 0.6, which no moderate change clamps."""
     return torch.from_numpy(np.random.default_rng(seed).integers(102, 154, (batch, 3, 9, 11), dtype=np.uint8))
 
 
-def in_steps(image, view):
+def apply_in_sequence(image, view):
     """Brightness, contrast, saturation in sequence, float64 (3, h, w), 0 .. 1, unclamped."""
     pixels = image.numpy() / 255 * view.brightness
     pixels = view.contrast * pixels + (1 - view.contrast) * np.tensordot(LUMA, pixels, 1).mean()
@@ -259,23 +252,23 @@ JITTERED = [
 
 
 @pytest.mark.parametrize("view", JITTERED)
-def test_color_changes_equal_the_three_steps_in_sequence(view):
-    image = middle()
-    assert recolor(image, [view])[0].numpy() == pytest.approx(in_steps(image[0], view), abs=1e-5)
+def test_color_changes_equal_three_steps_in_sequence(view):
+    image = mid_gray()
+    assert recolor(image, [view])[0].numpy() == pytest.approx(apply_in_sequence(image[0], view), abs=1e-5)
 
 
 @pytest.mark.parametrize("view", JITTERED)
-def test_color_changes_equal_torchvisions(view):
-    """To 1e-4: torchvision's luma weights are cut to four digits and sum to 0.9999."""
-    image = middle()
+def test_color_changes_equal_torchvision(view):
+    """To 1e-4: torchvision's luma weights have four digits and sum to 0.9999."""
+    image = mid_gray()
     expected = tv.adjust_brightness(image / 255, view.brightness)
     expected = tv.adjust_saturation(tv.adjust_contrast(expected, view.contrast), view.saturation)
     assert torch.allclose(recolor(image, [view]), expected, rtol=0, atol=1e-4)
 
 
-def test_a_rotated_hue_keeps_luma_and_gray():
+def test_hue_rotation_keeps_luma_and_gray():
     luma = torch.tensor(LUMA, dtype=torch.float32)
-    image = middle()
+    image = mid_gray()
     for hue in (-0.5, -0.2, 0.1, 0.25, 0.5):
         turned = recolor(image, [View(0, 0, 9, 11, hue=hue)])
         assert torch.allclose(luma @ turned.flatten(2), luma @ (image / 255).flatten(2), rtol=0, atol=1e-5)
@@ -285,24 +278,25 @@ def test_a_rotated_hue_keeps_luma_and_gray():
 
 
 def test_hue_is_in_turns():
-    image = middle()
+    image = mid_gray()
     whole_turn = recolor(image, [View(0, 0, 9, 11, hue=1.0)])
     assert torch.allclose(whole_turn, image / 255, rtol=0, atol=1e-5)
     gray = np.tensordot(LUMA, image[0].numpy() / 255, 1)
     half_turn = recolor(image, [View(0, 0, 9, 11, hue=0.5)])[0].numpy()
-    assert half_turn == pytest.approx(2 * gray - image[0].numpy() / 255, abs=1e-5), "the opposite color"
+    assert half_turn == pytest.approx(2 * gray - image[0].numpy() / 255, abs=1e-5), "the complementary color"
 
 
-def test_the_mean_luma_is_of_each_image_alone():
-    images = torch.cat([middle(0), middle(1) // 2, middle(2) // 3])
+def test_contrast_uses_the_mean_luma_of_each_image():
+    images = torch.cat([mid_gray(0), mid_gray(1) // 2, mid_gray(2) // 3])
     view = View(0, 0, 9, 11, contrast=0.5)
-    alone = torch.cat([recolor(image[None], [view]) for image in images])
-    assert torch.allclose(recolor(images, [view] * 3), alone, rtol=0, atol=1e-6)
+    separate = torch.cat([recolor(image[None], [view]) for image in images])
+    assert torch.allclose(recolor(images, [view] * 3), separate, rtol=0, atol=1e-6)
 
 
-def test_an_unchanged_view_is_plain_normalization():
+def test_a_view_without_changes_is_normalized_only():
     images = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8))
-    images[0, :, 0, 0], images[0, :, 0, 1] = 0, 255
+    images[0, :, 0, 0] = 0
+    images[0, :, 0, 1] = 255
     seen, labels = color_and_normalize(images, None, [whole_view((16, 16))] * 2, MEAN, STD)
     expected = (images.numpy() / 255 - np.reshape(MEAN, (3, 1, 1))) / np.reshape(STD, (3, 1, 1))
     assert seen.numpy() == pytest.approx(expected, abs=1e-6)
@@ -311,40 +305,37 @@ def test_an_unchanged_view_is_plain_normalization():
 
 
 @pytest.mark.parametrize("size", [(2, 5), (7, 9)])
-def test_flips_mirror_image_and_label_together_and_only_where_drawn(size):
+def test_flip_reverses_image_and_label_left_to_right(size):
     rng = np.random.default_rng(15)
-    image, label = picture(rng, 2, 5), labels_of(rng, 2, 5)
+    image, label = noise_image(rng, 2, 5), labels_of(rng, 2, 5)
     plain, truth = view_sample(image, label, View(0, 0, 2, 5), size, MEAN)
-    mirrored, mirrored_truth = view_sample(image, label, View(0, 0, 2, 5, flip=True), size, MEAN)
-    assert torch.equal(mirrored, plain.flip(-1))
-    assert torch.equal(mirrored_truth, truth.flip(-1))
-    assert not torch.equal(mirrored, plain)
+    flipped, flipped_truth = view_sample(image, label, View(0, 0, 2, 5, flip=True), size, MEAN)
+    assert torch.equal(flipped, plain.flip(-1))
+    assert torch.equal(flipped_truth, truth.flip(-1))
+    assert not torch.equal(flipped, plain)
 
 
-def test_labels_become_int64_and_stay():
-    images, labels = (
-        torch.zeros(2, 3, 2, 5, dtype=torch.uint8),
-        torch.tensor([0, VOID], dtype=torch.uint8).expand(2, 5, 2).mT,
-    )
+def test_labels_become_int64_with_the_same_values():
+    images = torch.zeros(2, 3, 2, 5, dtype=torch.uint8)
+    labels = torch.tensor([0, VOID], dtype=torch.uint8).expand(2, 5, 2).mT
     truth = color_and_normalize(images, labels, [whole_view((2, 5))] * 2, MEAN, STD)[1]
     assert truth.dtype == torch.int64
     assert torch.equal(truth, labels.long())
 
 
-def test_a_stack_is_interleaved_and_finished_as_any_other_batch():
+def test_a_stack_is_channels_last_and_normalized_as_any_other_batch():
     images = torch.from_numpy(np.random.default_rng(16).integers(0, 256, (3, 3, 6, 7), dtype=np.uint8))
     stacked = stack(images)
     assert torch.equal(stacked, images)
     assert stacked.is_contiguous(memory_format=torch.channels_last)
     views = draw_many(3)
-    assert torch.equal(
-        color_and_normalize(stacked, None, views, MEAN, STD)[0], color_and_normalize(images, None, views, MEAN, STD)[0]
-    )
+    normalized, _ = color_and_normalize(stacked, None, views, MEAN, STD)
+    assert torch.equal(normalized, color_and_normalize(images, None, views, MEAN, STD)[0])
 
 
-def slow_finish(image, view):
-    """What `finish` promises of one image, step by step in float64."""
-    pixels = in_steps(image, view)
+def slow_color_and_normalize(image, view):
+    """One image, step by step in float64."""
+    pixels = apply_in_sequence(image, view)
     to_yiq = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     luma, *chroma = np.tensordot(to_yiq, pixels, 1)
     chroma = (chroma[0] + 1j * chroma[1]) * np.exp(2j * np.pi * view.hue)
@@ -354,13 +345,13 @@ def slow_finish(image, view):
 
 
 @pytest.mark.parametrize("jitter", [0.3, 1.0])
-def test_finish_agrees_with_a_slow_reference(jitter):
+def test_color_and_normalize_agrees_with_a_slow_reference(jitter):
     rng = np.random.default_rng(9)
     images = torch.from_numpy(rng.integers(0, 256, (16, 3, 12, 14), dtype=np.uint8))
     views = draw_many(16, jitter=jitter)
     seen, _ = color_and_normalize(images, None, views, MEAN, STD)
     for index, view in enumerate(views):
-        assert seen[index].numpy() == pytest.approx(slow_finish(images[index], view), abs=2e-5)
+        assert seen[index].numpy() == pytest.approx(slow_color_and_normalize(images[index], view), abs=2e-5)
 
 
 def test_colors_stay_within_0_and_1():
@@ -372,12 +363,13 @@ def test_colors_stay_within_0_and_1():
 
 def test_inputs_are_not_modified():
     rng = np.random.default_rng(11)
-    image, label = picture(rng, 9, 9), labels_of(rng, 9, 9)
-    kept = image.clone(), label.clone()
+    image, label = noise_image(rng, 9, 9), labels_of(rng, 9, 9)
+    image_before = image.clone()
+    label_before = label.clone()
     for view in (whole_view((9, 9)), View(-2, 3, 8, 8), View(2, 2, 4, 4), View(0, 0, 9, 9, flip=True)):
         seen, truth = view_sample(image, label, view, (9, 9), MEAN)
         color_and_normalize(seen[None], truth[None], [replace(view, brightness=0.5)], MEAN, STD)[0].zero_()
-    assert torch.equal(image, kept[0])
-    assert torch.equal(label, kept[1])
+    assert torch.equal(image, image_before)
+    assert torch.equal(label, label_before)
     color_and_normalize(image[None], label[None], [whole_view((9, 9))], MEAN, STD)[1].zero_()
-    assert torch.equal(label, kept[1])
+    assert torch.equal(label, label_before)

@@ -1,0 +1,80 @@
+"""The training history: one value per epoch of every metric, kept in the checkpoint and written to the logs."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from helpers.output import write_text
+
+History = dict[str, list[float]]
+
+# Column of log_epoch.csv -> key of the history in a checkpoint. The first five are the tutorial's.
+COLUMNS = {
+    "train loss": "train_loss",
+    "val loss": "val_loss",
+    "train acc": "train_acc",
+    "val acc": "val_acc",
+    "miou": "miou",
+    "train miou": "train_miou",
+    "macc": "macc",
+    "lr": "lr",
+}
+TIME_COLUMNS = {"seconds": "seconds", "images/s": "images_per_second"}
+
+
+def extend_history(
+    history: History,
+    trained: Mapping[str, float],
+    validated: Mapping[str, float] | None,
+    lr: float,
+    seconds: float,
+    images_per_second: float,
+) -> History:
+    """A copy of the history with one more epoch.
+
+    Args:
+        history: {} before the first epoch.
+        trained, validated: loss, acc, macc and miou of the epoch; without validation None, which is logged as NaN.
+        lr: learning rate of its last step.
+        seconds: duration of the epoch.
+        images_per_second: training speed.
+
+    Returns:
+        The keys are the values of `COLUMNS` and `TIME_COLUMNS`.
+    """
+    validated = validated or dict.fromkeys(("loss", "acc", "macc", "miou"), math.nan)
+    row = {
+        "train_loss": trained["loss"],
+        "val_loss": validated["loss"],
+        "train_acc": trained["acc"],
+        "val_acc": validated["acc"],
+        "miou": validated["miou"],
+        "train_miou": trained["miou"],
+        "macc": validated["macc"],
+        "lr": lr,
+        "seconds": seconds,
+        "images_per_second": images_per_second,
+    }
+    return {name: [*history.get(name, []), value] for name, value in row.items()}
+
+
+def is_history(metrics: object) -> bool:
+    """Whether the metrics of a checkpoint are a complete history; some lists are missing in the tutorial's checkpoints."""
+    return isinstance(metrics, dict) and set(metrics) >= {*COLUMNS.values(), *TIME_COLUMNS.values()}
+
+
+def write_logs(folder: Path, history: History) -> None:
+    """Write log_epoch.csv and log_time.csv from the whole history, so that an interrupted run never loses or repeats a row."""
+    write_text(Path(folder) / "log_epoch.csv", _csv(history, COLUMNS))
+    write_text(Path(folder) / "log_time.csv", _csv(history, TIME_COLUMNS))
+
+
+def _csv(history: History, columns: Mapping[str, str]) -> str:
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(["epoch", *columns])
+    values = zip(*(history.get(key, ()) for key in columns.values()), strict=True)
+    rows.writerows([epoch, *(f"{value:.8g}" for value in row)] for epoch, row in enumerate(values))
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Parts of tools.ablate: variants, their runs, their results, the report."""

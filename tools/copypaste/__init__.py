@@ -1,0 +1,1 @@
+"""New training images: objects of rare classes pasted on images that show little of these classes."""

@@ -1,0 +1,1 @@
+"""An image of what each augmentation does."""
