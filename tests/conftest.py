@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -69,3 +70,12 @@ def camvid(tmp_path):
 def minicity(tmp_path):
     """Folder of a MiniCity-like data set: 5 train, 3 val, 2 test images of 48x96 pixels."""
     return make_minicity(tmp_path / "minicity")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """After failures: the command that runs each failed test alone."""
+    reports = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, ())]
+    if reports:
+        terminalreporter.section("to run a failed test alone")
+        for report in reports[:10]:
+            terminalreporter.write_line(f".venv/bin/python -m pytest {shlex.quote(report.nodeid)}")
