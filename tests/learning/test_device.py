@@ -93,7 +93,7 @@ def test_the_effective_batch_is_drawn_and_mixed_as_a_whole(camvid, tmp_path, cap
     arguments = ("--epochs", 2, "--seed", 0, "--norm", "group", "--cutmix")
     assert train(tmp_path / "whole", camvid, *arguments) == 0
     assert train(tmp_path / "parts", camvid, *arguments, "--batch_size", 1, "--accumulate", 2) == 0
-    assert "batch 2 (2 parts of 1) x 2 steps" in capsys.readouterr().out
+    assert "batch 2 (2 x 1) x 2 steps" in capsys.readouterr().out
     runs = [np.genfromtxt(tmp_path / run / "log_epoch.csv", delimiter=",", names=True) for run in ("whole", "parts")]
     for column in ("train_loss", "val_loss"):
         assert runs[0][column] == pytest.approx(runs[1][column], rel=1e-3)
@@ -272,7 +272,7 @@ def test_every_switch_trains_resumes_and_predicts(camvid, tmp_path, capsys):
     arguments = ("--epochs", 1, "--amp", "bf16", "--no-channels_last", "--checkpoint_blocks", "--norm", "evo")
     assert train(run, camvid, *arguments) == 0
     out = capsys.readouterr().out
-    assert "compute   bf16 mixed precision, channels first, activations computed twice" in out
+    assert "compute   bf16 mixed precision, channels first, activations recomputed" in out
     again = ("--save_path", run, "--weights", run / "checkpoint.pth.tar", "--epochs", 2, "--device", "cpu")
     assert run_baseline(*again, "--no-checkpoint_blocks") == 0
     assert run_baseline("--save_path", run, "--predict", "--device", "cpu") == 0

@@ -19,11 +19,11 @@ from commands import run_baseline, small_run, train
 from steps import CLASSES, batch, training_of, without_dropout
 from tiny import make_camvid
 
-import baseline
 import options
 from learning import checkpoint, distributed
 from learning.models import Architecture, build_model
 from learning.models.norms import PooledBatchNorm
+from learning.run import summary
 from learning.training import engine
 from learning.training.metrics import EpochMetrics
 
@@ -73,7 +73,7 @@ def train_to_the_end(rank, port, arguments, stop):
     environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank}
     os.environ.update({name: str(value) for name, value in environment.items()}, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
     if stop:
-        baseline.show_epoch = lambda *_: signal.raise_signal(signal.SIGTERM)
+        summary.show_epoch = lambda *_: signal.raise_signal(signal.SIGTERM)
     assert run_baseline(*arguments) == (143 if stop else 0)
     names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     assert "python" in "".join(names), names
