@@ -39,7 +39,7 @@ class Request:
     calibration: bool
     bootstrap: int | None  # number of resamples
     blocks: bool
-    output: Path | None
+    output: str | None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         "images": report.image_counts(samples, confusions, dataset.labels),
     }
-    output = request.output or results.parent
+    output = Path(request.output) if request.output else results.parent
     texts = {"results.txt": report.summary_text(found), "results.json": report.json_text(parts)}
     write(output, texts)
     print(f"{len(samples)} {split} images; wrote {' and '.join(str(output / name) for name in texts)}")
@@ -112,7 +112,10 @@ def parse(argv: Sequence[str] | None) -> Request:
 
 def build_parser() -> Parser:
     """The options of this program; their names are the fields of `Request`."""
-    parser = Parser(prog="evaluate.py", description="Score a folder of predictions as the Cityscapes benchmark does.")
+    parser = Parser(
+        prog="evaluate.py",
+        description="Score a folder of predictions as the Cityscapes benchmark does: IoU, nIoU and accuracies.",
+    )
     add = parser.add_argument
     add(
         "--results",
@@ -145,9 +148,7 @@ def build_parser() -> Parser:
         help="add a 95 %% interval of the mean IoU from N resamples of the images (default: %(const)s)",
     )
     add("--blocks", action=Switch, help="with --bootstrap, draw whole recordings instead of single images")
-    add(
-        "--output", type=Path, metavar="FOLDER", help="folder of results.txt and results.json (default: the run folder)"
-    )
+    add("--output", metavar="FOLDER", help="folder of results.txt and results.json (default: the run folder)")
     return parser
 
 

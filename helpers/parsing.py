@@ -172,11 +172,16 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, fromfile_prefix_chars="@", **settings)
 
     def parse_known_args(self, args=None, namespace=None):  # noqa: ANN001, ANN201 - argparse's own signature
-        """As argparse does; raises `InputError` for an option file that does not exist."""
+        """As argparse does; raises `InputError` for an option file that does not exist or cannot be read."""
         for argument in sys.argv[1:] if args is None else args:
             if argument.startswith("@") and not os.path.isfile(argument[1:]):
                 raise InputError(f"{argument}: there is no option file {argument[1:]}")
-        return super().parse_known_args(args, namespace)
+        try:
+            return super().parse_known_args(args, namespace)
+        except UnicodeDecodeError as error:
+            raise InputError(f"an option file is not UTF-8 text: {error}") from None
+        except RecursionError:
+            raise InputError("an option file names itself, directly or through others") from None
 
     def parse_typed(self, argv: Sequence[str] | None) -> dict[str, Value]:
         """The options that were typed: name -> value.

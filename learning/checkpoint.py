@@ -146,8 +146,8 @@ def _read(path: str | Path) -> object:
             f"{path} is not a checkpoint of tensors and plain values, so it was not opened ({reason})"
         ) from None
     except Exception as error:  # torch raises many kinds of errors for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a checkpoint, or is damaged: {reason}") from None
+        reason = "".join(str(error).splitlines()[:1])
+        raise InputError(f"{path} is not a checkpoint, or is damaged: {type(error).__name__} {reason}") from None
 
 
 def load_validated(path: str | Path) -> State:

@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
     try:
         torch.zeros(1, device=name)
     except Exception as error:  # what a missing device raises differs between devices and versions
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]  # torch lists all its backends behind it
         raise InputError(
             f"--device {name} cannot be used here ({reason}); use auto, cpu, cuda, cuda:N or mps"
         ) from None

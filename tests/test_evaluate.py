@@ -170,6 +170,13 @@ def test_results_are_reproducible_and_no_temporary_files_remain(city):
     assert sorted(os.listdir("R")) == ["results.json", "results.txt", "results_val"]
 
 
+def test_an_empty_output_is_the_run_folder(camvid):
+    """Such as --output "$FOLDER" with a variable that is not set."""
+    run("--output", "")
+    assert Path("R/results.txt").is_file()
+    assert not Path("results.txt").exists()
+
+
 def test_output_folder_is_made(city, capsys):
     run("--output", "deep/er")
     assert read("deep/er")[1]["split"] == "val"

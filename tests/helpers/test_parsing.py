@@ -96,12 +96,19 @@ def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "missing.txt"), ("--loss 'ce\n", "an option file cannot be read"), ("--los ce\n", "--los")],
+    [
+        (None, "missing.txt"),
+        (b"--loss 'ce\n", "an option file cannot be read"),
+        (b"--los ce\n", "--los"),
+        (b"--loss \xff\xfe\n", "not UTF-8"),
+        (b"@missing.txt\n", "names itself"),
+    ],
 )
-def test_a_bad_option_file_is_answered_in_one_line(tmp_path, content, words):
+def test_a_bad_option_file_is_answered_in_one_line(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
     recipe = tmp_path / "missing.txt"
     if content:
-        recipe.write_text(content)
+        recipe.write_bytes(content)
     with pytest.raises(InputError) as error:
         parse_values([f"@{recipe}"])
     assert words in str(error.value)

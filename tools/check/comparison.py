@@ -69,7 +69,7 @@ def _absent_classes(dataset: Dataset, split: str, members: Sequence[CheckedSampl
     if not absent:
         return []
     what = f"has no pixel of {', '.join(absent)} in its {split} split"
-    advice = "they cannot be learned" if split == "train" else "they have no IoU there"
+    advice = "what it lacks cannot be learned" if split == "train" else "what it lacks has no IoU there"
     return [Finding("absent class", split, dataset.root, what, advice, "warning")]
 
 
