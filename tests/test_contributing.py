@@ -114,6 +114,7 @@ def test_examples_are_complete():
     }
 
 
+@pytest.mark.slow
 def test_new_data_set_model_and_loss_train_and_predict(copy):
     """One call trains an epoch, validates, saves, and predicts the validation images."""
     sizes = ["--train_size", "64", "--crop_size", "64", "--test_size", "64", "--batch_size", "2", "--epochs", "1"]

@@ -167,6 +167,7 @@ def test_killed_again_and_again_it_ends_as_the_run_that_nobody_killed(data, tmp_
     assert same_end(run, untouched)
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_whole_group_of_processes_is_polite(data, tmp_path, whole):
     """As a job scheduler sends it: the loader's workers get it as well."""
     run = tmp_path / "run"
