@@ -14,7 +14,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from helpers.errors import InputError, exit_status, is_out_of_memory
-from helpers.history import extend_history
 from helpers.signals import Stopped, StopSignals
 from learning.run import command_line
 
@@ -110,14 +109,7 @@ def train(setup: Setup, started: float) -> None:
                             network, run.val_batches, run.training.criterion, autocast, val_metrics, report
                         )
 
-                history = extend_history(
-                    state.finished_history(),
-                    train_metrics.all_reduce().summary(),
-                    val_metrics.all_reduce().summary() if val_metrics else None,
-                    run.training.rate_at(epoch, run.length.steps_of(epoch) - 1),
-                    saver.epoch_seconds(),
-                    clock.speed,
-                )
+                history = saver.extended_history(train_metrics, val_metrics, clock.speed)
                 is_best = saver.after_epoch(history, val_metrics is not None)
                 summary.show_epoch(folder, setup.dataset, history, predictions)
                 summary.print_epoch(history, is_best, clock)

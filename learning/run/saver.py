@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from helpers.history import History
+from helpers.history import History, extend_history
 from helpers.run_folder import RunFolder
 from helpers.signals import Stopped, StopSignals
 from learning import checkpoint, distributed
@@ -101,6 +101,23 @@ class CheckpointSaver:
         """Record the metrics, not yet summed over the processes, and the duration of the current epoch."""
         self.state.train_metrics = train_metrics.state_dict()
         self.state.seconds = self.epoch_seconds()
+
+    def extended_history(self, train_metrics: EpochMetrics, val_metrics: EpochMetrics | None, speed: float) -> History:
+        """The history with the current epoch; sums the metrics over the processes.
+
+        Args:
+            val_metrics: None for an epoch without validation.
+            speed: images per second of the training.
+        """
+        epoch = self.state.epoch
+        return extend_history(
+            self.state.finished_history(),
+            train_metrics.all_reduce().summary(),
+            val_metrics.all_reduce().summary() if val_metrics else None,
+            self.run.training.rate_at(epoch, self.run.length.steps_of(epoch) - 1),
+            self.epoch_seconds(),
+            speed,
+        )
 
     def after_epoch(self, history: History, validated: bool) -> bool:
         """Record an epoch, and save it after a validation: the best weights first, then the checkpoint that refers to them.
