@@ -205,7 +205,7 @@ def test_a_budget_that_is_too_small_is_refused(data, tmp_path, capsys):
 
 
 def test_epochs_without_validation(data, tmp_path, monkeypatch, capsys):
-    words = ("--epochs", 4, "--validate_every", 3, "--seed", 2, "--lr_init", 0.001)
+    words = ("--epochs", 4, "--validate_every", 3, "--seed", 2, "--lr_init", 0.001, "--save_minutes", 600)
     run, saved, save = tmp_path / "run", [], checkpoint.save
     monkeypatch.setattr(
         checkpoint,
