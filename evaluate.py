@@ -253,6 +253,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def print_note(text: str) -> None:
+    """Print a note on standard error, under the program's name."""
     print(f"evaluate.py: note: {text}", file=sys.stderr)
 
 

@@ -20,12 +20,16 @@ Key = tuple[int, int]  # (epoch, draw): with the seed, they decide a view
 
 
 class TrainItems(NamedTuple):
+    """A training batch on the CPU or the cache's device, before colors and normalization."""
+
     images: torch.Tensor  # (B, 3, h, w), 0 .. 255
     labels: torch.Tensor  # uint8 (B, h, w)
     views: tuple[View, ...]
 
 
 class EvalItems(NamedTuple):
+    """A batch to validate or predict on, before normalization; `sizes` are (height, width) of the source images."""
+
     images: torch.Tensor  # (B, 3, h, w), 0 .. 255
     labels: list[torch.Tensor] | None  # uint8 (H, W)
     samples: list[Sample]

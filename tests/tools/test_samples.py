@@ -35,7 +35,7 @@ def rows_of(data, *words, num=3):
     dataset = open_dataset("camvid", data)
     args = setup.fill_defaults(found, dataset)
     statistics = dataset_statistics(dataset, "train")
-    return samples.draw_rows(args.data, args.augmentation, args.run.seed, dataset, statistics, num)
+    return samples.draw_rows(samples.Sampler(args.data, args.augmentation, args.run.seed, dataset, statistics, num))
 
 
 def changed(rows, name):

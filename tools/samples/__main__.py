@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     seed = training.run.seed
     assert seed is not None, "filled in by fill_defaults"
-    drawn = rows.draw_rows(training.data, training.augmentation, seed, data, statistics, asked.num)
+    drawn = rows.draw_rows(rows.Sampler(training.data, training.augmentation, seed, data, statistics, asked.num))
     with writing(output) as fresh:
         draw_pairs(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
     left_out = [name for name in rows.ROWS if name not in drawn]

@@ -41,21 +41,9 @@ _TYPED = ("colorjitter_factor", "rotation", "copypaste")
 _MIXERS = ("copyblob", "classmix", "cutmix")
 
 
-def draw_rows(
-    data_options: options.DataOptions,
-    augmentation: options.AugmentationOptions,
-    seed: int,
-    data: Dataset,
-    statistics: DatasetStatistics,
-    num: int,
-) -> dict[str, list[Pair]]:
-    """Draw `num` samples for each row; rows for which the options or the data set have nothing are left out.
-
-    Args:
-        data_options, augmentation: of a training, all filled in.
-        statistics: of the training images.
-    """
-    sampler = Sampler(data_options, augmentation, seed, data, statistics, num)
+def draw_rows(sampler: "Sampler") -> dict[str, list[Pair]]:
+    """Draw the samples of each row; rows for which the options or the data set have nothing are left out."""
+    augmentation = sampler.augmentation
     rows = {"as in the files": sampler.files(), "crop and scale": sampler.draw(replace(augmentation, **PLAIN))}
     for name, changes in ROWS.items():
         row = PLAIN | changes
@@ -63,7 +51,7 @@ def draw_rows(
             row |= {option: getattr(augmentation, option) or row[option] for option in _TYPED if option in changes}
         if name == "copypaste" and not row["copypaste"]:
             continue
-        if name == "copyblob" and not setup.blob_rules(augmentation.blob_rules, data):
+        if name == "copyblob" and not setup.blob_rules(augmentation.blob_rules, sampler.data):
             continue
         rows[name] = sampler.draw(replace(augmentation, **row), _NUM_DRAWS if name in _MIXERS else 1)
     rows["as the options say"] = sampler.draw(augmentation)
@@ -74,7 +62,8 @@ class Sampler:
     """Draws the same batch of a training with different augmentations.
 
     Args:
-        augmentation: decides whether objects are pasted, and so which batch is drawn.
+        data_options, augmentation: of the training, all filled in. Whether objects are pasted decides which batch is drawn.
+        statistics: of the training images.
         num: images in the batch.
     """
 
@@ -89,6 +78,7 @@ class Sampler:
     ) -> None:
         self.data = data
         self.data_options = data_options
+        self.augmentation = augmentation
         self.seed = seed
         self.num = num
         self.counts = statistics.pixels
