@@ -1,6 +1,7 @@
 """Settings of the whole test run and tiny data sets made in tmp_path."""
 
 import gc
+import importlib
 import os
 import shlex
 import sys
@@ -14,7 +15,8 @@ from tiny import make_camvid, make_minicity
 SITE = str(Path(__file__).parent / "support" / "site")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SITE, os.environ.get("PYTHONPATH"))))
 sys.path.insert(0, SITE)
-sys.modules.pop("sitecustomize", None)
+sys.modules.pop("sitecustomize", None)  # one of the system's
+importlib.import_module("sitecustomize")
 
 
 @pytest.fixture(scope="session", autouse=True)
