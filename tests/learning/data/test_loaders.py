@@ -40,8 +40,13 @@ def data(tmp_path):
 
 
 def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
+    sizes = [size] * len(data.split(split))
     return EvalBatches(
-        FilePixels(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
+        FilePixels(data.split(split), data.decode),
+        LoaderConfig(MEAN, STD, CPU, workers),
+        batch_size,
+        sizes,
+        with_labels,
     )
 
 
