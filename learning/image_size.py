@@ -13,7 +13,7 @@ def fitted_size(size: Sequence[int], asked: Size) -> Size:
     """The size of an image in the network: its own aspect ratio at the area asked for.
 
     An image whose aspect ratio differs from that of `asked` by at most 2 % gets exactly `asked`. No side gets less than
-    `MIN_SIDE` pixels, or than the shorter side of `asked` where this is less.
+    `MIN_SIDE` pixels.
 
     Args:
         size: of the image.
@@ -22,9 +22,9 @@ def fitted_size(size: Sequence[int], asked: Size) -> Size:
     stretch = size[0] * asked[1] / (size[1] * asked[0])
     if max(stretch, 1 / stretch) <= SAME_SHAPE:
         return asked
-    return scaled_size(size, math.sqrt(math.prod(asked) / math.prod(size)), min(MIN_SIDE, *asked))
+    return scaled_size(size, math.sqrt(math.prod(asked) / math.prod(size)))
 
 
-def scaled_size(size: Sequence[int], factor: float, min_side: int = MIN_SIDE) -> Size:
-    """The size of an image scaled by a factor, each side at least `min_side` pixels."""
-    return max(min_side, round(size[0] * factor)), max(min_side, round(size[1] * factor))
+def scaled_size(size: Sequence[int], factor: float) -> Size:
+    """The size of an image scaled by a factor; no side gets less than `MIN_SIDE` pixels."""
+    return max(MIN_SIDE, round(size[0] * factor)), max(MIN_SIDE, round(size[1] * factor))
