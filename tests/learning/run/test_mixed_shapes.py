@@ -14,10 +14,12 @@ from helpers.labels import CAMVID
 from helpers.probabilities import read_probabilities
 from helpers.scoring import scores
 from learning import checkpoint
+from learning.data.datasets.statistics import DatasetStatistics
 from learning.inference import predictor
 from learning.run import predict_command
 from learning.run.build import build_run
 from learning.run.setup import setup_run
+from learning.run.summary import shape_lines
 from learning.training.engine import validate_epoch
 
 SHAPES = [(48, 64), (64, 48), (56, 56), (96, 72), (71, 96), (40, 90)]
@@ -71,6 +73,17 @@ def test_the_confusion_of_validation_is_that_of_the_predictions(data, run, tmp_p
     assert results["num_images"] == len(SHAPES)
     assert np.array_equal(metrics.confusion, expected)
     assert checkpoint.load(run / "best_weights.pth.tar")["miou"] == scores.mean(scores.iou(expected))
+
+
+def test_the_first_screen_counts_the_images_of_other_shapes(data, tmp_path):
+    setup = setup_run(small_run(tmp_path / "other", data, *SIZES))
+    assert shape_lines(setup.options.data, setup.statistics) == [
+        "          8 of 12 images have another shape: each keeps its own"
+    ]
+    assert (
+        shape_lines(setup.options.data, {"val": DatasetStatistics(np.array([[48, 64], [71, 96]]), *[np.zeros(0)] * 2)})
+        == []
+    )
 
 
 @pytest.mark.parametrize("mst", [False, True])
