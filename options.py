@@ -139,10 +139,12 @@ class DataOptions:
     extra_data: tuple[str, ...] | None = option(None, metavar="FOLDER", not_empty=True,
         help="folders of the same format whose training images are added, such as tools.pseudo_label makes")
     train_size: Size | None = option(None, allowed=PIXELS,
-        help="image size before scaling (default: minicity 1024 2048, camvid 360 480)")
+        help="image size before scaling (default: minicity 1024 2048, camvid 360 480); an image of another shape keeps "
+             "its shape, at this area")
     crop_size: Size | None = option(None, "training crop (default: minicity 768 768, camvid 360 480)", allowed=PIXELS)
     test_size: Size | None = option(None, allowed=PIXELS,
-        help="network input in validation (default: minicity 1024 2048, camvid 360 480)")
+        help="network input in validation and prediction (default: minicity 1024 2048, camvid 360 480); an image of "
+             "another shape keeps its shape, at this area")
     dataset_mean: tuple[float, float, float] | None = option(
         None, metavar="X", allowed=Range("numbers from 0 to 1", at_least=0, at_most=1),
         help="RGB mean, 0 .. 1 (default: the data set's)")

@@ -23,6 +23,7 @@ from learning.data.augmentation.transforms import color_and_normalize, whole_vie
 from learning.data.datasets.base import Sample
 from learning.data.pixels import Pixels
 from learning.data.views import EvalItems, EvalViews, Key, TrainItems, TrainViews
+from learning.image_size import Size
 from learning.rng import draw_order
 
 GRACE = 0.5  # seconds in which a worker may finish its batch before `stop_workers` kills it
@@ -34,14 +35,14 @@ class EvalBatch(NamedTuple):
     """A batch to validate or predict on.
 
     Args:
-        images: float32 (B, 3, h, w) on the device, all of the test size.
+        images: float32 (B, 3, h, w) on the device.
         labels: B uint8 (H, W) on the device, train ids at the source image's own size; None without labels.
         sizes: B (height, width) of the source images.
     """
 
     images: torch.Tensor
     labels: list[torch.Tensor] | None
-    sizes: list[tuple[int, int]]
+    sizes: list[Size]
     samples: list[Sample]
 
 
@@ -166,12 +167,15 @@ class TrainBatches(_Batches[TrainItems]):
 
 
 class EvalBatches(_Batches[EvalItems]):
-    """Every sample of a split once, in order, resized whole to the test size; the last batch may be smaller.
+    """Every sample of a split once, whole; a batch holds samples of one network input size.
+
+    So no image is padded, and its result does not depend on the others. The sizes follow in the order in which they first
+    occur, and the samples of a size in their own order; the last batch of each may be smaller.
 
     Iterating raises `InputError` with the name of a file that cannot be read.
 
     Args:
-        size: (height, width) of the network input.
+        input_sizes: network input size of each sample.
         with_labels: whether labels are read.
         shared: whether several processes share the samples (none is repeated to make the shares equal), or each gets all.
     """
@@ -181,13 +185,13 @@ class EvalBatches(_Batches[EvalItems]):
         pixels: Pixels,
         config: LoaderConfig,
         batch_size: int,
-        size: tuple[int, int],
+        input_sizes: Sequence[Size],
         with_labels: bool = True,
         shared: bool = True,
     ) -> None:
-        views = EvalViews(pixels, size, config.mean, with_labels)
+        views = EvalViews(pixels, input_sizes, config.mean, with_labels)
         indices = range(distributed.rank(), len(pixels), distributed.world_size()) if shared else range(len(pixels))
-        batches = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
+        batches = _batches_of_one_size(indices, input_sizes, batch_size)
         super().__init__(config, config.loader(views, batches))
 
     def __len__(self) -> int:
@@ -200,6 +204,15 @@ class EvalBatches(_Batches[EvalItems]):
             images, _ = color_and_normalize(config.to_device(images), None, views, config.mean, config.std)
             labels = None if labels is None else [config.to_device(label) for label in labels]
             yield EvalBatch(images, labels, sizes, samples)
+
+
+def _batches_of_one_size(indices: Iterable[int], sizes: Sequence[Size], batch_size: int) -> list[list[int]]:
+    groups: dict[Size, list[int]] = {}
+    for index in indices:
+        groups.setdefault(sizes[index], []).append(index)
+    return [
+        group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
+    ]
 
 
 class _EpochDraws:

@@ -14,6 +14,7 @@ from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import View, stack, view_sample, whole_view
 from learning.data.datasets.base import Sample
 from learning.data.pixels import Pixels
+from learning.image_size import Size
 from learning.rng import VIEW, generator
 
 Key = tuple[int, int]  # (epoch, draw): with the seed, they decide a view
@@ -33,7 +34,7 @@ class EvalItems(NamedTuple):
     images: torch.Tensor  # (B, 3, h, w), 0 .. 255
     labels: list[torch.Tensor] | None  # uint8 (H, W)
     samples: list[Sample]
-    sizes: list[tuple[int, int]]
+    sizes: list[Size]
 
 
 class TrainViews(Dataset):
@@ -84,11 +85,14 @@ class TrainViews(Dataset):
 
 
 class EvalViews(Dataset):
-    """Whole samples at the test size, by a list of indices; an `InputError` is returned in place of the batch."""
+    """Whole samples at their network input sizes, by a list of indices of samples of one such size.
 
-    def __init__(self, pixels: Pixels, size: tuple[int, int], mean: Sequence[float], with_labels: bool) -> None:
+    An `InputError` is returned in place of the batch.
+    """
+
+    def __init__(self, pixels: Pixels, input_sizes: Sequence[Size], mean: Sequence[float], with_labels: bool) -> None:
         self.pixels = pixels
-        self.size = size
+        self.input_sizes = input_sizes
         self.mean = mean
         self.with_labels = with_labels
 
@@ -100,8 +104,8 @@ class EvalViews(Dataset):
         except InputError as error:
             return error
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        inputs = [self._network_input(image, size) for image, size in zip(images, sizes, strict=True)]
+        inputs = [self._network_input(number, image) for number, image in zip(index, images, strict=True)]
         return EvalItems(stack(inputs), labels, [self.pixels.samples[number] for number in index], sizes)
 
-    def _network_input(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        return view_sample(image, None, whole_view(size), self.size, self.mean)[0]
+    def _network_input(self, number: int, image: torch.Tensor) -> torch.Tensor:
+        return view_sample(image, None, whole_view(image.shape[1:]), self.input_sizes[number], self.mean)[0]

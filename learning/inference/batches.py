@@ -11,13 +11,11 @@ from helpers.images import read_upright
 from helpers.threads import map_ahead
 from learning.data.augmentation.transforms import color_and_normalize, resample_image, stack, whole_view
 from learning.data.loaders import LoaderConfig
+from learning.image_size import Size
 from learning.inference.inputs import InputImage
 
-MIN_SIDE = 64  # pixels of the network input, enough for every network and the smallest scale
 _BATCH_PIXELS = 2**24  # source pixels of a batch
 _AHEAD_PIXELS = 2 * _BATCH_PIXELS  # source pixels of images that are decoded ahead
-
-Size = tuple[int, int]  # (height, width)
 
 
 class DecodedImage(NamedTuple):
@@ -43,20 +41,6 @@ class InputBatch(NamedTuple):
     images: torch.Tensor
     sizes: list[Size]
     samples: list[DecodedImage]
-
-
-def input_size(size: Size, test_size: Size, factor: float | None = None) -> Size:
-    """Network input size of an image: its aspect ratio, with as many pixels as validation images have.
-
-    An image with the aspect ratio of `test_size` gets exactly that size. No side gets less than `MIN_SIDE` pixels.
-
-    Args:
-        size: of the image.
-        test_size: network input size in validation.
-        factor: of the image's size, regardless of the resulting number of pixels.
-    """
-    factor = factor or math.sqrt(math.prod(test_size) / math.prod(size))
-    return max(MIN_SIDE, round(size[0] * factor)), max(MIN_SIDE, round(size[1] * factor))
 
 
 class InputBatches:

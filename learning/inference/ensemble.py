@@ -21,8 +21,8 @@ def mean_probabilities(
 ) -> torch.Tensor:
     """Class probabilities of an image, averaged over runs of any model, norm and size.
 
-    Each run predicts at its own test size. Its probabilities are resized bilinearly to the common size, the largest height and
-    the largest width of all test sizes, and averaged there. The probabilities of one run are in memory at a time.
+    Each run predicts at its own input size. Its probabilities are resized bilinearly to the common size, the largest height and
+    the largest width of all input sizes, and averaged there. The probabilities of one run are in memory at a time.
 
     Args:
         runs: on one device.
@@ -33,7 +33,8 @@ def mean_probabilities(
     Returns:
         float32 (C, h, w)
     """
-    size = (max(run.size[0] for run in runs), max(run.size[1] for run in runs))
+    sizes = [run.input_size(image) for run in runs]
+    size = (max(height for height, _ in sizes), max(width for _, width in sizes))
     weighted = (
         weight * bilinear(run.probabilities(image, scales, flip)[None], size)[0]
         for run, weight in zip(runs, weights, strict=True)

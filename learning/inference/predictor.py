@@ -11,6 +11,7 @@ from helpers.errors import InputError
 from learning import checkpoint
 from learning.data.augmentation import transforms
 from learning.data.datasets import DATASETS
+from learning.image_size import Size, fitted_size
 from learning.inference.predict import MST_SCALES, average_logits, read_classes
 from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
@@ -25,7 +26,7 @@ class Predictor:
 
     Attributes:
         labels (LabelTable): Class table. ``labels.names`` and ``labels.palette`` are indexed by train id.
-        size (tuple of int): Height and width of the network input.
+        size (tuple of int): Height and width of ``--test_size``; see :meth:`input_size`.
 
     Raises:
         InputError: If the weights cannot be read or their options are missing or unknown.
@@ -40,13 +41,23 @@ class Predictor:
         if any(stored.get(name) not in table for name, table in tables.items()):
             raise InputError(f"{path} was trained with a data set, model or norm that this version does not know")
         self.labels = DATASETS[stored["dataset"]].LABELS
-        self.size: tuple[int, int] = tuple(stored["test_size"])
+        self.size: Size = tuple(stored["test_size"])
         self.mean = stored["dataset_mean"]
         self.std = stored["dataset_std"]
         self.device = torch.device(device)
         model = build_model(Architecture.from_stored(stored, len(self.labels.classes)), seed=0)
         checkpoint.load_weights(model, state, path, {})
         self.model = model.eval().to(self.device)
+
+    def input_size(self, image: np.ndarray) -> Size:
+        """Height and width of the network input for an image: its own shape, at the area of ``size``.
+
+        An image whose aspect ratio differs from that of ``size`` by at most 2 % gets exactly ``size``.
+
+        Args:
+            image (ndarray): Image of shape :math:`(3, H, W)`.
+        """
+        return fitted_size(image.shape[1:], self.size)
 
     def predict(self, image: np.ndarray, mst: bool = False) -> np.ndarray:
         """Predict the class of every pixel.
@@ -74,7 +85,8 @@ class Predictor:
             flip (bool): If ``True``, also average over the horizontally flipped image. Default: ``False``
 
         Returns:
-            Tensor: float32, shape :math:`(C, h, w)` with ``(h, w) == size``, values in :math:`[0, 1]`, on the device.
+            Tensor: float32, shape :math:`(C, h, w)` with ``(h, w) == input_size(image)``, values in :math:`[0, 1]`, on the
+                device.
         """
         with torch.inference_mode():
             return self._logits(image, scales, flip).softmax(0)
@@ -82,7 +94,7 @@ class Predictor:
     def _logits(self, image: np.ndarray, scales: Sequence[float], flip: bool) -> torch.Tensor:
         """float32 (C, h, w)."""
         view = transforms.whole_view(image.shape[1:])
-        pixels, _ = transforms.view_sample(torch.tensor(image), None, view, self.size, self.mean)
+        pixels, _ = transforms.view_sample(torch.tensor(image), None, view, self.input_size(image), self.mean)
         batch, _ = transforms.color_and_normalize(pixels[None].to(self.device), None, [view], self.mean, self.std)
         return average_logits(self.model, batch, scales, flip)[0]
 

@@ -191,7 +191,7 @@ def build_prediction(setup: Setup) -> tuple[Compute, RunData, RunModel]:
     options = setup.options
     assert options.run.seed is not None, "filled in by fill_defaults"
     compute = build_compute(options.compute, options.run.seed, bool(options.run.deterministic))
-    data = build_data(setup.dataset, options.data, options.training.batch_size, compute.device)
+    data = build_data(setup.dataset, options.data, setup.statistics, options.training.batch_size, compute.device)
     return compute, data, build_network(options.model, options.compute, compute, len(setup.dataset.labels.classes))
 
 

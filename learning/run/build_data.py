@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from helpers.errors import InputError
@@ -19,6 +20,7 @@ from learning.data.augmentation.sampling import SETS, Augmentation
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import DatasetStatistics
 from learning.data.loaders import EvalBatches, LoaderConfig
+from learning.image_size import Size, fitted_size
 from learning.rng import CLASSMIX, COPYBLOB, CUTMIX, generator
 from learning.run.setup import blob_rules
 from options import AugmentationOptions, DataOptions
@@ -36,7 +38,8 @@ class RunData:
         pixels: split -> its images and labels, already decoded if they are in the cache.
         cache: where decoded images are kept and why, for the first screen.
         loader: how samples become batches.
-        test_size: (height, width) of the network's input in validation and prediction.
+        test_size: (height, width) of the network's input in validation and prediction; images of another shape keep it.
+        sizes: split -> int (N, 2), height and width of each image; of the splits that the command reads.
         batch_size: images at a time in this process.
     """
 
@@ -44,24 +47,36 @@ class RunData:
     pixels: Mapping[str, Pixels]
     cache: str
     loader: LoaderConfig
-    test_size: tuple[int, int]
+    test_size: Size
+    sizes: Mapping[str, np.ndarray]
     batch_size: int
+
+    def input_sizes(self, split: str) -> list[Size]:
+        """The network input size of each image of a split."""
+        return [fitted_size(size, self.test_size) for size in self.sizes[split].tolist()]
 
     def labeled_batches(self, split: str) -> EvalBatches:
         """Batches to validate on; several processes share them."""
-        return EvalBatches(self.pixels[split], self.loader, self.batch_size, self.test_size)
+        return EvalBatches(self.pixels[split], self.loader, self.batch_size, self.input_sizes(split))
 
     def unlabeled_batches(self, split: str) -> EvalBatches:
         """Batches to predict: all images of the split, in this process."""
         return EvalBatches(
-            self.pixels[split], self.loader, self.batch_size, self.test_size, with_labels=False, shared=False
+            self.pixels[split], self.loader, self.batch_size, self.input_sizes(split), with_labels=False, shared=False
         )
 
 
-def build_data(dataset: Dataset, data: DataOptions, batch_size: int, device: torch.device) -> RunData:
+def build_data(
+    dataset: Dataset,
+    data: DataOptions,
+    statistics: Mapping[str, DatasetStatistics],
+    batch_size: int,
+    device: torch.device,
+) -> RunData:
     """The images as files, without a cache: what prediction needs.
 
     Args:
+        statistics: split -> its statistics, of the splits that are read.
         batch_size: images at a time, over all processes.
     """
     if batch_size % distributed.world_size():
@@ -74,7 +89,8 @@ def build_data(dataset: Dataset, data: DataOptions, batch_size: int, device: tor
     assert data.test_size, "filled in by fill_defaults"
     loader = LoaderConfig(data.dataset_mean, data.dataset_std, device, data.num_workers, data.pin_memory)
     pixels = {split: cache.FilePixels(samples, dataset.decode) for split, samples in dataset.splits.items()}
-    return RunData(dataset, pixels, "off", loader, data.test_size, batch_size // distributed.world_size())
+    sizes = {split: found.sizes for split, found in statistics.items()}
+    return RunData(dataset, pixels, "off", loader, data.test_size, sizes, batch_size // distributed.world_size())
 
 
 def open_cache(

@@ -54,7 +54,7 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
 
 
 def _expected_classes(model: torch.nn.Module, pixels: np.ndarray, data: RunData) -> np.ndarray:
-    """The classes that --predict gives an image: (H, W)."""
+    """The classes that the checkpoint gives an image of exactly the test size, as the exported network does: (H, W)."""
     size = pixels.shape[1:]
     view = transforms.whole_view(size)
     resized, _ = transforms.view_sample(torch.tensor(pixels), None, view, data.test_size, data.loader.mean)

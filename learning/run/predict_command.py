@@ -20,8 +20,9 @@ from helpers.output import replacing_folders, set_aside
 from helpers.progress import progress_bar
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
+from learning.image_size import fitted_size, scaled_size
 from learning.inference import inputs
-from learning.inference.batches import InputBatches, input_size
+from learning.inference.batches import InputBatches
 from learning.inference.memory import MemoryLimits
 from learning.inference.predict import MST_SCALES, InferenceSettings, WriteRows, predict_images
 from learning.inference.write import write_input_predictions, write_predictions
@@ -128,7 +129,7 @@ def predict_splits(
 ) -> None:
     """Predict the splits that --split selects."""
     splits = predicted_splits(data.dataset, options.split)
-    sizes = [data.test_size for split in splits for _ in data.dataset.split(split)]
+    sizes = [size for split in splits for size in data.input_sizes(split)]
     check_disk(options.save_scores, sizes, len(data.dataset.labels.classes), folder.path)
     folder.create()
     for split in splits:
@@ -175,9 +176,10 @@ def predict_inputs(
 ) -> None:
     """Write label ids, colors and overlays of images, and with --save_scores their probabilities, image by image."""
     dataset = data.dataset
-    # With --tile, images are scaled as those of the data set are in validation.
-    factor = math.sqrt(math.prod(data.test_size) / math.prod(dataset.spec.SIZE)) if options.tile else None
-    sizes = [input_size(picture.size, data.test_size, factor) for picture in pictures]
+    sizes = [fitted_size(picture.size, data.test_size) for picture in pictures]
+    if options.tile:  # images are scaled as those of the data set are in validation
+        factor = math.sqrt(math.prod(data.test_size) / math.prod(dataset.spec.SIZE))
+        sizes = [scaled_size(picture.size, factor) for picture in pictures]
     check_disk(options.save_scores, sizes, len(dataset.labels.classes), output)
     inputs.record_results(output, result_files(pictures, options.save_scores))
     batches = InputBatches(pictures, sizes, 1 if options.tile else data.batch_size, data.loader)

@@ -20,6 +20,7 @@ from learning.data.augmentation.sampling import describe, needs_padding
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.extra import Extra
 from learning.data.datasets.statistics import DatasetStatistics
+from learning.image_size import fitted_size
 from learning.losses import Criterion
 from learning.run.build import Compute, Run
 from learning.run.build_data import build_augmentation
@@ -89,6 +90,7 @@ def first_screen(setup: Setup, run: Run) -> str:
             ),
             *(f"extra     {extra_line(extra)}" for extra in dataset.extra),
             f"sizes     {sizes_line(options.data)}",
+            *shape_lines(options.data, setup.statistics),
             f"augment   {set_name}: {describe(augmentation)}",
             *(
                 ["          some crops extend beyond the image: padded with the mean color, unscored"]
@@ -140,6 +142,14 @@ def sizes_line(data: DataOptions) -> str:
     """Sizes of images, crops and network input in validation."""
     sizes = {"train": data.train_size, "crop": data.crop_size, "test": data.test_size}
     return ", ".join(f"{name} {'x'.join(map(str, size or ()))}" for name, size in sizes.items())
+
+
+def shape_lines(data: DataOptions, statistics: Mapping[str, DatasetStatistics]) -> list[str]:
+    """How many images have another shape than --train_size or --test_size; empty if none has."""
+    asked = [size for size in (data.train_size, data.test_size) if size]
+    sizes = [size for found in statistics.values() for size in found.sizes.tolist()]
+    num_other = sum(any(fitted_size(size, one) != one for one in asked) for size in sizes)
+    return [f"          {num_other} of {len(sizes)} images have another shape: each keeps its own"] if num_other else []
 
 
 def model_line(model: ModelOptions, run: Run, num_classes: int, pretrained: str | None) -> str:

@@ -89,7 +89,9 @@ class Fixed:
 
     def __init__(self, probabilities):
         self.found = torch.tensor(probabilities)
-        self.size = list(self.found.shape[1:])
+
+    def input_size(self, image):
+        return tuple(self.found.shape[1:])
 
     def probabilities(self, image, scales=(1.0,), mirror=False):
         self.asked = scales, mirror
@@ -148,7 +150,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair(data, tmp_path_factory):
-    """Two runs with different norms and test sizes."""
+    """Two runs with different norms and test sizes; the network input is 64x74 and 68x91 for the images of 48x64."""
     folder = tmp_path_factory.mktemp("pair")
     assert train(folder / "a", data, "--epochs", 1, "--seed", 1, "--norm", "instance", "--lr_init", 0.1) == 0
     words = ("--epochs", 1, "--seed", 2, "--norm", "group", "--lr_init", 0.1, "--test_size", 64, 96)
@@ -164,7 +166,7 @@ def test_soft_vote_is_the_mean_of_the_runs_probabilities(tmp_path, pair, data, c
     for path in sorted((data / "val").iterdir()):
         image = read_image(path)
         one, other = (run.probabilities(image)[None] for run in runs)
-        one = torch.nn.functional.interpolate(one, (64, 96), mode="bilinear")
+        one = torch.nn.functional.interpolate(one, (68, 91), mode="bilinear")
         expected = upsample_logits((0.75 * one + 0.25 * other)[0], image.shape[1:]).argmax(0).numpy()
         assert np.array_equal(read_label(output / "results_val" / f"{path.stem}.png"), expected)
         differ += sum((run.predict(image) != expected).sum() for run in runs)
@@ -179,8 +181,8 @@ def test_a_vote_of_one_run_is_its_prediction(tmp_path, pair, data):
     run = load_run(pair[0])
     image = read_image(data / "val/0001TP_val000.png")
     probabilities = run.probabilities(image)
-    assert probabilities.shape == (11, 64, 64)
-    assert torch.allclose(probabilities.sum(0), torch.ones(64, 64), atol=1e-5)
+    assert probabilities.shape == (11, 64, 74)
+    assert torch.allclose(probabilities.sum(0), torch.ones(64, 74), atol=1e-5)
     ((classes, _),) = voting.predict_ensemble([run], [data / "val/0001TP_val000.png"], [1.0])
     # Not equal: softmax and then upsampling is not upsampling of the logits.
     assert (classes == run.predict(image)).mean() > 0.99

@@ -113,7 +113,10 @@ def test_thresholds_agree_with_sorting():
 class Fixed:
     """A run that predicts class 3 on the left and 9 on the right, with confidences that fall from top to bottom."""
 
-    labels, size = CAMVID, [48, 64]
+    labels = CAMVID
+
+    def input_size(self, image):
+        return 48, 64
 
     def probabilities(self, image, scales=(1.0,), mirror=False):
         sure = torch.linspace(0.99, 0.5, 48)[:, None].expand(48, 32)

@@ -1,9 +1,11 @@
 """Copy-paste: objects of rare classes, rotated and scaled at random, pasted onto images that show little of these classes.
 
 A sample is pasted on before its View is drawn, in pixels of the source image, where the size of an object and the row of its
-foot imply a distance: an object is pasted near the row where it stood, on the ground that it belongs to.
+foot imply a distance: an object is pasted near the row where it stood, on the ground that it belongs to. Images of all sizes
+and shapes are trained on at one area, so an object grows with the square root of the area from its image to the canvas.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +113,8 @@ def _draw_paste(
     canvas = bank.canvases[index]
     objects = bank.objects[classes[int(rng.integers(len(classes)))]]
     one = objects[int(rng.integers(len(objects)))]
-    scale = float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))) * canvas.size[0] / one.image_height
+    scale = float(np.exp(rng.uniform(*np.log(SCALE_RANGE))))
+    scale *= math.sqrt(math.prod(canvas.size) / math.prod(one.image_size))
     angle = rng.uniform(-MAX_ANGLE, MAX_ANGLE)
     flip = rng.random() < 0.5
     share = rng.random()

@@ -42,7 +42,7 @@ class Object:
         foot: its lowest row in its image, as a share of the image's height.
         ground: train id of the class under it, VOID if unknown.
         image: index of its image.
-        image_height: of that image, in pixels.
+        image_size: (height, width) of that image.
     """
 
     train_id: int
@@ -51,7 +51,7 @@ class Object:
     foot: float
     ground: int
     image: int
-    image_height: int
+    image_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -196,4 +196,4 @@ def _cut(image: np.ndarray, label: np.ndarray, mask: np.ndarray, train_id: int, 
     under = under[under != train_id]  # another instance of its own class is not a ground
     ground = int(np.bincount(under).argmax()) if len(under) else VOID
     foot = (bottom + 1) / height
-    return Object(train_id, image[window].copy(), mask[window].copy(), foot, ground, index, height)
+    return Object(train_id, image[window].copy(), mask[window].copy(), foot, ground, index, (height, width))

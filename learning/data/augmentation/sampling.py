@@ -9,6 +9,7 @@ import numpy as np
 
 from learning.data.augmentation.effects import EFFECTS
 from learning.data.augmentation.view import View, corner_reach
+from learning.image_size import fitted_size
 
 SCALE_RANGE = (0.75, 2.0)  # the tutorial's random scaling
 
@@ -33,7 +34,7 @@ class Augmentation:
     """The settings that Views are drawn from.
 
     Args:
-        train_size: (height, width) of the image at scale 1.
+        train_size: (height, width) of an image at scale 1; one of another shape keeps it, see `learning.image_size`.
         crop_size: (height, width) of the network input.
         scale_range: lowest and highest scale, drawn uniformly.
         flip: probability of a horizontal flip.
@@ -90,7 +91,7 @@ SETS: dict[str, dict[str, Any]] = {
 def draw_view(rng: np.random.Generator, source_size: Sequence[int], augmentation: Augmentation) -> View:
     """Draw how a sample is augmented.
 
-    The window has the size that becomes the crop when the image is scaled to scale x train_size: height =
+    The window has the size that becomes the crop when the image is scaled to scale x its train size: height =
     round(crop / (scale * train_height / source_height)), at least one pixel. Every offset that keeps the window inside the
     image is equally likely; along an axis where the window is larger than the image, every offset that keeps the image
     inside the window. The corners of a rotated window stay inside the image where it has room for them.
@@ -101,8 +102,9 @@ def draw_view(rng: np.random.Generator, source_size: Sequence[int], augmentation
     scale = rng.uniform(*augmentation.scale_range)
     zoom = _draw_zoom(rng, augmentation.zooms)
     angle = _draw_angle(rng, augmentation)
-    height = _window_extent(source_size[0], scale, augmentation.train_size[0], augmentation.crop_size[0], zoom[0])
-    width = _window_extent(source_size[1], scale, augmentation.train_size[1], augmentation.crop_size[1], zoom[1])
+    train_size = fitted_size(source_size, augmentation.train_size)
+    height = _window_extent(source_size[0], scale, train_size[0], augmentation.crop_size[0], zoom[0])
+    width = _window_extent(source_size[1], scale, train_size[1], augmentation.crop_size[1], zoom[1])
     rows, columns = offset_ranges(source_size, (height, width), augmentation.crop_size, angle)
     top = int(rng.integers(*rows, endpoint=True))
     left = int(rng.integers(*columns, endpoint=True))
@@ -195,8 +197,9 @@ def needs_padding(augmentation: Augmentation, source_size: Sequence[int]) -> boo
     """Whether the largest window, rotated, can extend beyond the image, so that crops are padded."""
     scale = augmentation.scale_range[0]
     crop = augmentation.crop_size
-    height = round(crop[0] * source_size[0] / (scale * augmentation.train_size[0]))
-    width = round(crop[1] * source_size[1] / (scale * augmentation.train_size[1]))
+    train_size = fitted_size(source_size, augmentation.train_size)
+    height = round(crop[0] * source_size[0] / (scale * train_size[0]))
+    width = round(crop[1] * source_size[1] / (scale * train_size[1]))
     max_angle = augmentation.rotation if augmentation.rotate else 0.0
     tallest = math.degrees(math.atan2(crop[1], crop[0]))  # the angle at which a rotated rectangle is tallest
     above, _ = corner_reach((height, width), crop, min(max_angle, tallest))

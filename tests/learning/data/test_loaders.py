@@ -20,6 +20,7 @@ import options
 from helpers.errors import InputError
 from helpers.images import read_image, read_label
 from helpers.labels import VOID
+from learning import distributed
 from learning.data.augmentation.sampling import Augmentation, draw_view
 from learning.data.augmentation.transforms import color_and_normalize, view_sample, whole_view
 from learning.data.cache import FilePixels
@@ -40,8 +41,13 @@ def data(tmp_path):
 
 
 def eval_batches(data, split, batch_size=2, size=SIZE, workers=0, with_labels=True):
+    sizes = [size] * len(data.split(split))
     return EvalBatches(
-        FilePixels(data.split(split), data.decode), LoaderConfig(MEAN, STD, CPU, workers), batch_size, size, with_labels
+        FilePixels(data.split(split), data.decode),
+        LoaderConfig(MEAN, STD, CPU, workers),
+        batch_size,
+        sizes,
+        with_labels,
     )
 
 
@@ -312,6 +318,26 @@ def test_images_are_resized_and_labels_are_not(data):
         assert image.numpy() == pytest.approx(expected, abs=1e-5)
         assert label.dtype == torch.uint8
         assert np.array_equal(label, data.decode[read_label(sample.label)])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_a_batch_has_images_of_one_input_size_and_every_image_is_in_one(data, monkeypatch, world_size):
+    wide, tall = (24, 32), (32, 24)
+    sizes = [wide, tall, wide, (28, 28), wide, tall, wide]
+    pixels = FilePixels([data.split("train")[0]] * len(sizes), data.decode)
+    monkeypatch.setattr(distributed, "world_size", lambda: world_size)
+    keys = []
+    for rank in range(world_size):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        batches = EvalBatches(pixels, LoaderConfig(MEAN, STD, CPU), 2, sizes)
+        own = list(batches.loader.sampler)
+        assert [tuple(batch.images.shape[2:]) for batch in batches] == [sizes[key[0]] for key in own]
+        assert len(batches) == len(own)
+        keys += own
+    assert all(len({sizes[index] for index in key}) == 1 for key in keys)
+    assert sorted(index for key in keys for index in key) == list(range(len(sizes)))
+    if world_size == 1:
+        assert keys == [[0, 2], [4, 6], [1, 5], [3]]
 
 
 def test_a_batch_takes_images_of_different_sizes(data):

@@ -30,7 +30,7 @@ def test_whole_components_are_cut_objects():
     assert top.mask.shape == (3 + 2, 3 + 4), "no margin beyond the image"
     np.testing.assert_array_equal(standing.pixels[:, :, 0], gray(label[8:27, 18:27]))
     assert (standing.pixels[standing.mask] == gray(np.array([PEDESTRIAN]))).all()
-    assert {(one.train_id, one.image, one.image_height) for one in found} == {(PEDESTRIAN, 0, 40)}
+    assert {(one.train_id, one.image, one.image_size) for one in found} == {(PEDESTRIAN, 0, (40, 60))}
 
 
 def test_too_large_objects_are_left_out():

@@ -58,6 +58,24 @@ def test_the_views_of_the_tutorial_set_are_pinned():
     assert view == View(23, 500, 404, 809, False, *colors)
 
 
+@pytest.mark.parametrize("source", [(480, 360), (600, 600), (720, 1280), (1000, 300)])
+def test_an_image_of_another_shape_is_scaled_alike_along_both_axes(source):
+    """At scale 1 it has the area of the train size: neither squashed nor seen at another scale."""
+    step = math.sqrt(math.prod(source) / math.prod(SIZE))  # source pixels for a pixel of the crop
+    (view,) = {replace(draw(index, SETS["base"], source), top=0, left=0, flip=False) for index in range(50)}
+    assert view.window == pytest.approx((CROP[0] * step, CROP[1] * step), abs=1.0)
+    for index in range(50):
+        view = draw(index, {}, source)
+        assert view.height / CROP[0] == pytest.approx(view.width / CROP[1], rel=0.01)
+
+
+def test_padding_is_announced_for_images_of_another_shape():
+    settings = Augmentation(SIZE, SIZE, scale_range=(1.0, 1.0))
+    assert not needs_padding(settings, (720, 960))
+    assert needs_padding(settings, (960, 720))
+    assert not needs_padding(replace(settings, crop_size=(360, 360)), (960, 720))
+
+
 def augmentation(argv):
     found, _ = parse(argv)
     return build_augmentation(found.data, found.augmentation, overfit=False)
