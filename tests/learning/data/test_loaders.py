@@ -168,9 +168,6 @@ def test_a_bad_file_leaves_no_worker_behind(data):
 # ---------------------------------------------------------------------------------------------- the end of workers
 
 
-TOO_MANY = "ignore:This DataLoader will create 8 worker processes"
-
-
 @pytest.fixture
 def eight_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
@@ -186,7 +183,7 @@ class SlowFiles(FilePixels):
 
 def close_in_time(batches):
     """Close batches and check that it was quick and left no process."""
-    workers = batches.loader._iterator._workers
+    workers = [worker.process for worker in batches.workers.workers]
     assert len(workers) == 8
     assert all(worker.daemon and worker.is_alive() for worker in workers)
     began = time.monotonic()
@@ -195,7 +192,6 @@ def close_in_time(batches):
     assert not any(worker.is_alive() for worker in workers)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 def test_closing_ends_idle_workers_and_an_epoch_starts_new_ones(data, eight_cores):
     batches = train_batches(data, workers=8)
     first = list(batches.epoch(0))
@@ -206,7 +202,6 @@ def test_closing_ends_idle_workers_and_an_epoch_starts_new_ones(data, eight_core
     close_in_time(batches)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 @pytest.mark.parametrize("kind", ["train", "eval"])
 def test_closing_ends_the_workers_of_a_suspended_epoch(data, eight_cores, kind):
     batches = train_batches(data, workers=8) if kind == "train" else eval_batches(data, "train", 1, workers=8)
@@ -215,14 +210,15 @@ def test_closing_ends_the_workers_of_a_suspended_epoch(data, eight_cores, kind):
     close_in_time(batches)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 def test_closing_kills_workers_that_are_busy(data, eight_cores, tmp_path):
     pixels = SlowFiles(data.split("train"), data.decode)
     pixels.folder = tmp_path / "busy"
     pixels.folder.mkdir()
     batches = TrainBatches(pixels, LoaderConfig(MEAN, STD, CPU, 8), 1, Augmentation(SIZE, (16, 20)), 0)
-    iter(batches.loader)
-    while len(list(pixels.folder.iterdir())) < 5:  # one for each batch of the epoch
+    batches.workers.start()
+    for index in range(5):
+        batches.workers.workers[index].ask([(0, index)])
+    while len(list(pixels.folder.iterdir())) < 5:
         time.sleep(0.01)
     close_in_time(batches)
 
@@ -258,7 +254,7 @@ config = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), torch.device("cpu"), 2)
 batches = TrainBatches(pixels, config, 2, Augmentation((24, 32), (16, 20)), 0)
 suspended = batches.epoch(0)
 next(suspended)
-print(*(worker.pid for worker in batches.loader._iterator._workers), flush=True)
+print(*(worker.process.pid for worker in batches.workers.workers), flush=True)
 """
 
 
