@@ -348,3 +348,55 @@ def test_the_error_of_a_truncated_file_in_evaluation_is_one_line(data, workers):
     message = error_message(eval_batches(data, "val", 2, workers=workers))
     assert str(path) in message
     assert "\n" not in message
+
+
+# ---------------------------------------------------------------------------------------------- workers that do not answer
+
+
+class Memory(FilePixels):
+    """Kills the process that reads."""
+
+    def image(self, index):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
+def test_a_killed_worker_is_one_line_with_a_remedy_and_ends_the_others(data, number):
+    pixels = Memory(data.split("train"), data.decode)
+    pixels.number = number
+    batches = TrainBatches(pixels, LoaderConfig(MEAN, STD, CPU, 2), 2, Augmentation(SIZE, (16, 20)), 0)
+    before = set(multiprocessing.active_children())
+    message = error_message(batches.epoch(0))
+    assert signal.Signals(number).name in message
+    assert "lower --num_workers" in message
+    assert "\n" not in message
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_worker_that_dies_while_it_is_idle_is_noticed(data):
+    batches = train_batches(data, workers=2)
+    list(batches.epoch(0))
+    batches.workers.workers[1].process.kill()
+    assert "SIGKILL" in error_message(batches.epoch(1))
+
+
+def test_workers_need_no_shared_memory(data, monkeypatch):
+    """Every semaphore and every tensor in shared memory would be a file in /dev/shm."""
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", refuse)
+    monkeypatch.setattr(torch.UntypedStorage, "share_memory_", refuse)
+    batches = train_batches(data, workers=2)
+    assert same(batches.epoch(0), train_batches(data).epoch(0))
+    batches.close()
+
+
+def test_batches_keep_their_memory_format(data):
+    """Convolutions of another memory format may round differently."""
+    found, expected = (next(iter(train_batches(data, workers=workers)._loaded())) for workers in (2, 0))
+    assert found.images.stride() == expected.images.stride()
+    assert found.images.dtype == expected.images.dtype
+    assert found.images.untyped_storage().nbytes() == found.images.nbytes
