@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from helpers.errors import InputError, exit_status, is_out_of_memory
+from helpers.launch import failing_once, is_first_here
 from helpers.signals import Stopped, StopSignals
 from learning.run import command_line
 
@@ -24,19 +25,35 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run baseline.py with the arguments of a command line and return the exit status."""
     started = time.monotonic()
-    command_line.parse(argv)  # --help and mistakes in options
-    from learning.run.setup import setup_run
+    with failing_once(is_first_here):
+        command_line.parse(argv)  # --help and mistakes in options
+        from learning.run.setup import setup_run
 
-    setup = setup_run(argv)  # mistakes in files and data
+        setup = setup_run(argv)  # mistakes in files and data
+    from learning import distributed
+
+    with failing_once(distributed.is_first_to_fail):
+        status = run_command(setup, started)
+    if distributed.world_size() > 1:
+        gc.collect()  # a process group ends only with the last network that refers to it
+    distributed.destroy_process_groups()
+    return status
+
+
+def run_command(setup: Setup, started: float) -> int:
+    """Train, or what the options ask for instead, and return the exit status.
+
+    Raises:
+        InputError: a mistake in the input, too little memory, or another process of the run has ended.
+    """
     from learning import distributed
     from learning.run import dry_run, predict_command, replay_command
 
     command = setup.options.run
-    status = 0
     try:
         if command.replay:
-            status = replay_command.replay(setup)
-        elif command.dry_run:
+            return replay_command.replay(setup)
+        if command.dry_run:
             dry_run.dry_run(setup)
         elif command.predict:
             predict_command.run_prediction(setup)
@@ -44,21 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             train(setup, started)
     except (RuntimeError, MemoryError) as error:  # of all devices: torch.OutOfMemoryError is a RuntimeError
         remedy = remedy_for(error, setup.options.compute.compile)
+        if distributed.is_lost_connection(error):
+            remedy = "another process of the run has ended or does not answer; --resume continues after the last save"
         if not remedy:
             raise
         raise InputError(remedy) from None
     except Stopped as stopped:
-        print(f"{stopped}: saved; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
-        status = stopped.status
+        if distributed.is_main():
+            print(f"{stopped}: saved; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         if command.predict or command.dry_run or not setup.folder.holds_run:
             raise
-        print(f"\nstopped; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
+        if distributed.is_first_to_fail():
+            print(f"\nstopped; continue with: python baseline.py {setup.folder.resume_options}", file=sys.stderr)
         return 130
-    if distributed.world_size() > 1:
-        gc.collect()  # a process group ends only with the last network that refers to it
-    distributed.destroy_process_groups()
-    return status
+    return 0
 
 
 def train(setup: Setup, started: float) -> None:
@@ -75,6 +93,9 @@ def train(setup: Setup, started: float) -> None:
 
     options = setup.options
     folder = setup.folder
+    if resume.is_finished(setup):
+        predict_command.predict_missing(setup)
+        return
     run = build_run(setup)
     with closing(run):
         state = resume.restore(run, folder, options.run)
@@ -118,7 +139,7 @@ def train(setup: Setup, started: float) -> None:
             saver.stop_if_requested()
     summary.print_end(folder, run, state, options.training.time_budget)
     if not options.run.overfit:
-        predict_command.predict_best(run, options.prediction, folder)
+        predict_command.predict_best(run.compute, run.data, run.network, options.prediction, folder)
 
 
 def remedy_for(error: RuntimeError | MemoryError, is_compiled: bool) -> str:

@@ -22,6 +22,7 @@ COLUMNS = {
     "lr": "lr",
 }
 TIME_COLUMNS = {"seconds": "seconds", "images/s": "images_per_second"}
+LOGS = {"log_epoch.csv": COLUMNS, "log_time.csv": TIME_COLUMNS}
 
 
 def extend_history(
@@ -67,8 +68,8 @@ def is_history(metrics: object) -> bool:
 
 def write_logs(folder: Path, history: History) -> None:
     """Write log_epoch.csv and log_time.csv from the whole history, so that an interrupted run never loses or repeats a row."""
-    write_text(Path(folder) / "log_epoch.csv", _csv(history, COLUMNS))
-    write_text(Path(folder) / "log_time.csv", _csv(history, TIME_COLUMNS))
+    for name, columns in LOGS.items():
+        write_text(Path(folder) / name, _csv(history, columns))
 
 
 def _csv(history: History, columns: Mapping[str, str]) -> str:

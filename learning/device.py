@@ -5,7 +5,7 @@ import os
 import torch
 
 from helpers.errors import InputError
-from learning import distributed
+from helpers.launch import is_launched
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,7 +20,7 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = _best_device()
-    if distributed.is_launched() and name.startswith("cuda"):
+    if is_launched() and name.startswith("cuda"):
         if name != "cuda":
             raise InputError(f"--device {name}: torchrun gives each process its GPU; leave --device out")
         name = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -14,18 +14,16 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from helpers.launch import is_first_here, is_launched
+
 TIMEOUT = datetime.timedelta(minutes=30)  # a rank may decode the data set while the others wait
 _control: dist.ProcessGroup | None = None
-
-
-def is_launched() -> bool:
-    """Whether torchrun, or something that sets its environment variables, has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+_store: dist.Store | None = None  # where the processes have met
 
 
 def init_process_groups(device: torch.device) -> None:
     """Join the process groups, if there are several processes; `device` is that of this process."""
-    global _control
+    global _control, _store
     if not is_launched():
         return
     if not dist.is_initialized():
@@ -38,6 +36,7 @@ def init_process_groups(device: torch.device) -> None:
         group = dist.new_group(backend="gloo", timeout=TIMEOUT)
         assert isinstance(group, dist.ProcessGroup)
         _control = group
+        _store = store
 
 
 def destroy_process_groups() -> None:
@@ -46,9 +45,9 @@ def destroy_process_groups() -> None:
     The threads of a group end with the last reference to it. A thread that still works when the interpreter shuts down aborts
     the process.
     """
-    global _control
+    global _control, _store
     if dist.is_initialized():
-        _control = None
+        _control = _store = None
         dist.destroy_process_group()
 
 
@@ -65,6 +64,21 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this is the process that prints and writes."""
     return rank() == 0
+
+
+def is_first_to_fail() -> bool:
+    """Whether this process says why the run fails, because no other has said so before. To be asked once."""
+    if not _store:
+        return is_first_here()
+    try:
+        return _store.add("failures", 1) == 1
+    except RuntimeError:  # the process that kept the store is gone
+        return False
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error says that another process has ended or does not answer."""
+    return world_size() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,6 @@ where an earlier one was stopped.
 """
 
 import argparse
-import os
 import shlex
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.errors import InputError, exit_status
+from helpers.launch import is_launched
 from helpers.parsing import Parser, Size
 from helpers.progress import duration
 from helpers.run_folder import RunFolder
@@ -80,7 +80,7 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def check(training: Sequence[str], prediction: Sequence[str]) -> tuple[str, list[list[str]]]:
     """Check both steps before the first starts; returns --save_path and the arguments of baseline.py in each step."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if is_launched():
         raise InputError("an entry is made by one process, which uses all visible GPUs: call it without torchrun")
     train = [*training, "--resume"]
     is_overfitted, data, run = check_training(train)

@@ -1,21 +1,13 @@
 """Batches of views: cropped by worker processes, or on the GPU if the pixels are there; then colors change on the device."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from multiprocessing.util import Finalize, is_exiting
-from threading import Timer
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data._utils import signal_handling
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from helpers.errors import InputError
-from helpers.signals import ignore_stop_signals
 from learning import distributed
 from learning.data.augmentation.copy_paste import CopyPaste
 from learning.data.augmentation.sampling import Augmentation
@@ -23,12 +15,12 @@ from learning.data.augmentation.transforms import color_and_normalize, whole_vie
 from learning.data.datasets.base import Sample
 from learning.data.pixels import Pixels
 from learning.data.views import EvalItems, EvalViews, Key, TrainItems, TrainViews
+from learning.data.workers import Workers, raise_error
 from learning.image_size import Size
 from learning.rng import draw_order
 
-GRACE = 0.5  # seconds in which a worker may finish its batch before `stop_workers` kills it
-
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class EvalBatch(NamedTuple):
@@ -68,49 +60,36 @@ class LoaderConfig:
         """Whether batches are in page-locked memory, so that they are copied while the GPU computes."""
         return self.pin_memory and self.device.type == "cuda"
 
-    def loader(self, views: TrainViews | EvalViews, keys: Iterable[list[Key]] | Iterable[list[int]]) -> DataLoader:
-        """A loader whose batches are `views[key]`. Its workers live until `stop_workers`; pixels on a GPU need none."""
-        on_device = views.pixels.device.type != "cpu"
-        workers = 0 if on_device else min(self.workers, os.cpu_count() or 1)
-        return DataLoader(
-            views,
-            batch_size=None,  # an item is a batch already
-            sampler=keys,
-            num_workers=workers,
-            pin_memory=self.pinned and not on_device,
-            persistent_workers=workers > 0,
-            worker_init_fn=_start_worker,
-            collate_fn=_unchanged,
-        )
-
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device; from pinned memory the copy is asynchronous."""
-        return tensor.to(self.device, non_blocking=self.pinned)
+        if self.pinned and tensor.device.type == "cpu":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
 
-class _Batches(Generic[T]):
-    """A loader and its worker processes, which start with the first batch."""
+class _Batches(Generic[K, T]):
+    """The items of a split by key, computed by worker processes, which start with the first batch; pixels on a GPU need none."""
 
-    def __init__(self, config: LoaderConfig, loader: DataLoader) -> None:
+    def __init__(
+        self, config: LoaderConfig, device: torch.device, items: Callable[[K], T | Exception], keys: Iterable[K]
+    ) -> None:
         self.config = config
-        self.loader = loader
-        # Without a call of `close`: when this object is collected, and at exit before multiprocessing waits for its children.
-        Finalize(self, stop_workers, args=(loader,), exitpriority=0)
+        self.items = items
+        self.keys = keys
+        number = min(config.workers, os.cpu_count() or 1) if device.type == "cpu" else 0
+        self.workers = Workers(items, number) if number else None
 
     def close(self) -> None:
         """End the worker processes, also in the middle of an epoch, which must not be continued. May be called repeatedly."""
-        stop_workers(self.loader)
+        if self.workers:
+            self.workers.close()
 
     def _loaded(self) -> Iterator[T]:
-        """The items of the loader; an error that a worker returned is raised here, so that its message stays one line."""
-        for items in self.loader:
-            if isinstance(items, InputError):
-                # A new exception: the worker's own would refer to this frame, and so keep the processes alive.
-                raise InputError(str(items))
-            yield items
+        """The items of all keys; raises `InputError` with the name of a file that cannot be read."""
+        return self.workers.map(self.keys) if self.workers else (raise_error(self.items(key)) for key in self.keys)
 
 
-class TrainBatches(_Batches[TrainItems]):
+class TrainBatches(_Batches[list[Key], TrainItems]):
     """Training batches: floor(N / B) per epoch (see `learning.rng.draw_order`), the same for any number of workers.
 
     With several processes, each gets its share of the images of every batch.
@@ -136,7 +115,7 @@ class TrainBatches(_Batches[TrainItems]):
         self.pixels = pixels
         self.draws = _EpochDraws(len(pixels), batch_size, seed)
         views = TrainViews(pixels, augmentation, config.mean, seed, paste, counts)
-        super().__init__(config, config.loader(views, self.draws))
+        super().__init__(config, pixels.device, views.__getitem__, self.draws)
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -166,7 +145,7 @@ class TrainBatches(_Batches[TrainItems]):
             yield images, labels
 
 
-class EvalBatches(_Batches[EvalItems]):
+class EvalBatches(_Batches[list[int], EvalItems]):
     """Every sample of a split once, whole; a batch holds samples of one network input size.
 
     So no image is padded, and its result does not depend on the others. The sizes follow in the order in which they first
@@ -192,10 +171,11 @@ class EvalBatches(_Batches[EvalItems]):
         views = EvalViews(pixels, input_sizes, config.mean, with_labels)
         indices = range(distributed.rank(), len(pixels), distributed.world_size()) if shared else range(len(pixels))
         batches = _batches_of_one_size(indices, input_sizes, batch_size)
-        super().__init__(config, config.loader(views, batches))
+        self.num_batches = len(batches)
+        super().__init__(config, pixels.device, views.__getitem__, batches)
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return self.num_batches
 
     def __iter__(self) -> Iterator[EvalBatch]:
         config = self.config
@@ -215,6 +195,11 @@ def _batches_of_one_size(indices: Iterable[int], sizes: Sequence[Size], batch_si
     ]
 
 
+def steps_per_epoch(num_samples: int, batch_size: int) -> int:
+    """Number of batches of an epoch: floor(N / B), and 1 for a smaller set, which is repeated."""
+    return max(1, num_samples // batch_size)
+
+
 class _EpochDraws:
     """The keys of the batches of an epoch; with several processes, each gets its share of every batch."""
 
@@ -230,41 +215,9 @@ class _EpochDraws:
         return draw_order(self.seed, epoch, self.num_samples, self.batch_size)
 
     def __len__(self) -> int:
-        return max(1, self.num_samples // self.batch_size)
+        return steps_per_epoch(self.num_samples, self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = self.order(self.epoch)
         for draws in order[self.first_step :, distributed.rank() :: distributed.world_size()].tolist():
             yield [(self.epoch, draw) for draw in draws]
-
-
-def stop_workers(loader: DataLoader) -> None:
-    """End the worker processes of a loader, if it has any. They ignore SIGTERM, so after `GRACE` seconds they are killed."""
-    iterator = loader._iterator  # owns the processes; torch has no public way to end them
-    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
-        return
-    loader._iterator = None  # a later epoch starts new ones
-    if iterator._worker_pids_set:
-        # Otherwise torch raises from its handler of SIGCHLD when one of them is killed.
-        signal_handling._remove_worker_pids(id(iterator))
-        iterator._worker_pids_set = False
-    if is_exiting():  # no thread can be started any more
-        _kill(iterator._workers)
-        return
-    timer = Timer(GRACE, _kill, (iterator._workers,))
-    timer.start()
-    iterator._shutdown_workers()
-    timer.cancel()
-
-
-def _kill(workers: Sequence[BaseProcess]) -> None:
-    for worker in workers:
-        worker.kill()
-
-
-def _start_worker(_: int) -> None:
-    ignore_stop_signals()
-
-
-def _unchanged(items: T) -> T:
-    return items

@@ -26,7 +26,7 @@ from learning.inference.batches import InputBatches
 from learning.inference.memory import MemoryLimits
 from learning.inference.predict import MST_SCALES, InferenceSettings, WriteRows, predict_images
 from learning.inference.write import write_input_predictions, write_predictions
-from learning.run.build import Compute, Run, RunModel, build_prediction
+from learning.run.build import Compute, RunModel, build_prediction
 from learning.run.build_data import RunData
 from learning.run.export_command import export_network
 from learning.run.prediction_files import output_folder, result_files
@@ -115,12 +115,25 @@ def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tupl
     return open_file
 
 
-def predict_best(run: Run, options: PredictionOptions, folder: RunFolder) -> None:
+def predict_missing(setup: Setup) -> None:
+    """Predict the validation images of a run that is finished, unless that has been done since its best weights were saved."""
+    if setup.options.run.overfit:
+        return
+    folder = setup.folder
+    files = [folder.results("val") / f"{sample.name}.png" for sample in setup.dataset.split("val")]
+    saved = folder.best.stat().st_mtime_ns
+    if not all(file.exists() and file.stat().st_mtime_ns >= saved for file in files):
+        predict_best(*build_prediction(setup), setup.options.prediction, folder)
+
+
+def predict_best(
+    compute: Compute, data: RunData, network: RunModel, options: PredictionOptions, folder: RunFolder
+) -> None:
     """After training: predict the validation images with the best weights of the run."""
     if not distributed.is_main():
         return
-    checkpoint.load_weights(run.network.model, checkpoint.load(folder.best), folder.best, {})
-    predict_split("val", options, run.compute, run.data, run.network, folder)
+    checkpoint.load_weights(network.model, checkpoint.load(folder.best), folder.best, {})
+    predict_split("val", options, compute, data, network, folder)
     print(f"score them with: python evaluate.py --results {shlex.quote(str(folder.results('val')))}")
 
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError
-from helpers.history import is_history
+from helpers.history import LOGS, is_history
+from helpers.launch import is_first_here
 from helpers.output import writing
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.checkpoint import State
+from learning.data.loaders import steps_per_epoch
 from learning.run import command_line
-from learning.run.build import Run
+from learning.run.build import Run, run_length
+from learning.run.setup import Setup
 from learning.run.state import Override, RunState, load_state
 from learning.training.schedule import RunLength
 from options import RunOptions
@@ -67,6 +70,44 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
     )
     state.best_miou = _restore_best(path, folder, state, run.length, bool(run.options["steps"]))
     return state
+
+
+def is_finished(setup: Setup) -> bool:
+    """Whether the run to resume has nothing left to train, and its logs are complete; says so.
+
+    Raises:
+        InputError: its best weights are missing or damaged.
+    """
+    options = setup.options
+    folder = setup.folder
+    path = Path(options.run.weights or "")
+    step_size = options.training.batch_size * options.compute.accumulate
+    length = run_length(options.training, steps_per_epoch(len(setup.dataset.split("train")), step_size))
+    if path.resolve() != folder.checkpoint.resolve() or not _has_logs(folder, length.epochs):
+        return False
+    try:
+        stored = checkpoint.load(path)
+    except InputError:
+        return False  # the one before is to be continued
+    state = RunState(stored["epoch"] + 1, stored.get("step", 0), stored["metrics"], stored["best_miou"])
+    done = state.epoch * length.steps_per_epoch + state.step
+    if done != length.total_steps or not state.is_finished(length):
+        return False
+    best = _restore_best(path, folder, state, length, bool(options.training.steps))
+    option = "steps" if options.training.steps else "epochs"
+    number = options.training.steps or options.training.epochs
+    if is_first_here():
+        print(
+            f"{folder.path} is finished: {number} of {number} {option}, best validation mIoU {best:.4f}; --{option} N with "
+            "a larger N trains longer, --predict predicts again"
+        )
+    return True
+
+
+def _has_logs(folder: RunFolder, num_epochs: int) -> bool:
+    """Whether the logs have a row for each epoch; a kill may have come between the last checkpoint and them."""
+    logs = [folder.path / name for name in LOGS]
+    return all(log.is_file() and len(log.read_bytes().splitlines()) > num_epochs for log in logs)
 
 
 def _check_same_checkpoint(path: Path, epoch: int, step: int) -> None:

@@ -84,10 +84,12 @@ class CheckpointSaver:
 
         Several processes stop after the validation only: their numbers of batches differ, so they cannot agree in between.
         """
+        self.signals.advance()
         if distributed.world_size() == 1:
             self._save_or_stop(train_metrics)
 
     def _save_or_stop(self, train_metrics: EpochMetrics) -> None:
+        self.signals.advance()
         is_due = distributed.is_main() and time.monotonic() - self.saved > self.save_seconds
         request = distributed.all_reduce_max(max(self.signals.number, SAVE if is_due else 0))
         if request:
@@ -152,6 +154,7 @@ class CheckpointSaver:
 
     def save(self) -> None:
         """Write the checkpoint and keep the previous one."""
+        self.signals.advance()
         self.saved = time.monotonic()
         self.state.spent = self.saved - self.started
         if distributed.is_main():

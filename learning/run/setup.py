@@ -13,6 +13,7 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError
+from helpers.launch import is_launched
 from helpers.output import refuse_marked, refuse_unwritable
 from helpers.parsing import Value
 from helpers.run_folder import RunFolder, read_options_file
@@ -60,7 +61,7 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
     """
     parsed, typed = command_line.parse(argv)
     run = parsed.run
-    if (run.dry_run or run.replay) and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if (run.dry_run or run.replay) and is_launched():
         raise InputError("--dry_run and --replay are for one process: run them without torchrun")
     folder = RunFolder(Path(run.save_path))
     source = run.replay or (folder.last if run.resume and folder.holds_run else run.weights)

@@ -209,8 +209,25 @@ def test_a_damaged_image_ends_every_process_with_its_name(tmp_path):
     process = launch(tmp_path / "run", root, "--cache", "off", "--epochs", 1)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0
-    assert str(path) in output
+    assert output.count(str(path)) == 1
+    assert output.count("baseline.py: error") == 1
+    assert output.count("Traceback (most recent call last)") == 1, "torchrun's own"
     assert time.monotonic() - began < 100
+
+
+@pytest.mark.slow
+def test_when_a_process_is_killed_another_says_so_once(data, tmp_path):
+    run = tmp_path / "run"
+    process = launch(run, data, "--epochs", 40, "--save_minutes", 1e-9)
+    while process.poll() is None and not (run / "checkpoint_previous.pth.tar").exists():
+        time.sleep(0.02)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert output.count("baseline.py: error") <= 1, "none where torchrun ends the others first"
+    assert "Connection closed" not in output
+    assert output.count("Traceback (most recent call last)") == 1, "torchrun's own"
 
 
 @pytest.mark.slow

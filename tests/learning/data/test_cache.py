@@ -94,7 +94,7 @@ def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, w
 
 def test_a_worker_does_not_send_the_memory_of_the_whole_file(data, tmp_path):
     decoded = opened(data, tmp_path / "cache")
-    (item, *_) = EvalBatches(decoded, CONFIG, 8, (24, 32)).loader
+    (item, *_) = EvalBatches(decoded, CONFIG, 8, (24, 32))._loaded()
     images, labels, *_ = item
     assert images.untyped_storage().nbytes() == images.numel()
     assert all(label.untyped_storage().nbytes() == label.numel() for label in labels)

@@ -174,9 +174,6 @@ def test_a_bad_file_leaves_no_worker_behind(data):
 # ---------------------------------------------------------------------------------------------- the end of workers
 
 
-TOO_MANY = "ignore:This DataLoader will create 8 worker processes"
-
-
 @pytest.fixture
 def eight_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
@@ -192,7 +189,7 @@ class SlowFiles(FilePixels):
 
 def close_in_time(batches):
     """Close batches and check that it was quick and left no process."""
-    workers = batches.loader._iterator._workers
+    workers = [worker.process for worker in batches.workers.workers]
     assert len(workers) == 8
     assert all(worker.daemon and worker.is_alive() for worker in workers)
     began = time.monotonic()
@@ -201,7 +198,6 @@ def close_in_time(batches):
     assert not any(worker.is_alive() for worker in workers)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 def test_closing_ends_idle_workers_and_an_epoch_starts_new_ones(data, eight_cores):
     batches = train_batches(data, workers=8)
     first = list(batches.epoch(0))
@@ -212,7 +208,6 @@ def test_closing_ends_idle_workers_and_an_epoch_starts_new_ones(data, eight_core
     close_in_time(batches)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 @pytest.mark.parametrize("kind", ["train", "eval"])
 def test_closing_ends_the_workers_of_a_suspended_epoch(data, eight_cores, kind):
     batches = train_batches(data, workers=8) if kind == "train" else eval_batches(data, "train", 1, workers=8)
@@ -221,14 +216,15 @@ def test_closing_ends_the_workers_of_a_suspended_epoch(data, eight_cores, kind):
     close_in_time(batches)
 
 
-@pytest.mark.filterwarnings(TOO_MANY)
 def test_closing_kills_workers_that_are_busy(data, eight_cores, tmp_path):
     pixels = SlowFiles(data.split("train"), data.decode)
     pixels.folder = tmp_path / "busy"
     pixels.folder.mkdir()
     batches = TrainBatches(pixels, LoaderConfig(MEAN, STD, CPU, 8), 1, Augmentation(SIZE, (16, 20)), 0)
-    iter(batches.loader)
-    while len(list(pixels.folder.iterdir())) < 5:  # one for each batch of the epoch
+    batches.workers.start()
+    for index in range(5):
+        batches.workers.workers[index].ask([(0, index)])
+    while len(list(pixels.folder.iterdir())) < 5:
         time.sleep(0.01)
     close_in_time(batches)
 
@@ -264,7 +260,7 @@ config = LoaderConfig((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), torch.device("cpu"), 2)
 batches = TrainBatches(pixels, config, 2, Augmentation((24, 32), (16, 20)), 0)
 suspended = batches.epoch(0)
 next(suspended)
-print(*(worker.pid for worker in batches.loader._iterator._workers), flush=True)
+print(*(worker.process.pid for worker in batches.workers.workers), flush=True)
 """
 
 
@@ -378,3 +374,55 @@ def test_the_error_of_a_truncated_file_in_evaluation_is_one_line(data, workers):
     message = error_message(eval_batches(data, "val", 2, workers=workers))
     assert str(path) in message
     assert "\n" not in message
+
+
+# ---------------------------------------------------------------------------------------------- workers that do not answer
+
+
+class Memory(FilePixels):
+    """Kills the process that reads."""
+
+    def image(self, index):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
+def test_a_killed_worker_is_one_line_with_a_remedy_and_ends_the_others(data, number):
+    pixels = Memory(data.split("train"), data.decode)
+    pixels.number = number
+    batches = TrainBatches(pixels, LoaderConfig(MEAN, STD, CPU, 2), 2, Augmentation(SIZE, (16, 20)), 0)
+    before = set(multiprocessing.active_children())
+    message = error_message(batches.epoch(0))
+    assert signal.Signals(number).name in message
+    assert "lower --num_workers" in message
+    assert "\n" not in message
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_worker_that_dies_while_it_is_idle_is_noticed(data):
+    batches = train_batches(data, workers=2)
+    list(batches.epoch(0))
+    batches.workers.workers[1].process.kill()
+    assert "SIGKILL" in error_message(batches.epoch(1))
+
+
+def test_workers_need_no_shared_memory(data, monkeypatch):
+    """Every semaphore and every tensor in shared memory would be a file in /dev/shm."""
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", refuse)
+    monkeypatch.setattr(torch.UntypedStorage, "share_memory_", refuse)
+    batches = train_batches(data, workers=2)
+    assert same(batches.epoch(0), train_batches(data).epoch(0))
+    batches.close()
+
+
+def test_batches_keep_their_memory_format(data):
+    """Convolutions of another memory format may round differently."""
+    found, expected = (next(iter(train_batches(data, workers=workers)._loaded())) for workers in (2, 0))
+    assert found.images.stride() == expected.images.stride()
+    assert found.images.dtype == expected.images.dtype
+    assert found.images.untyped_storage().nbytes() == found.images.nbytes

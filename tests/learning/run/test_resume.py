@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import SMALL, run_baseline, small_run, train
+from commands import SMALL, run_baseline, small_run, snapshot, train
 from runs import StopAt, resume, same_end
 from steps import CLASSES, batch, training_of
 from tiny import make_camvid
@@ -538,3 +539,51 @@ def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
     capsys.readouterr()
     assert train(tmp_path / "other", data, "--freeze", "backbone") == 2
     assert "--freeze keeps weights that --pretrained loads" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------- finished runs
+
+
+def states(folder):
+    """dict: path of every file -> its content and time stamp."""
+    return {name: (content, (folder / name).stat().st_mtime_ns) for name, content in snapshot(folder).items()}
+
+
+@pytest.mark.parametrize("words", [("--epochs", 1), ("--steps", 3), ("--overfit", 2, "--epochs", 1)])
+def test_a_finished_run_is_left_alone_and_says_so(data, tmp_path, monkeypatch, capsys, words):
+    run = tmp_path / "run"
+    assert train(run, data, "--seed", 1, *words) == 0
+    if "--overfit" not in words:
+        assert run_baseline("--save_path", run, "--predict", "--mst", "--device", "cpu") == 0
+    before = states(run)
+    capsys.readouterr()
+    monkeypatch.setattr("learning.run.build.build_run", lambda _: pytest.fail("nothing is built"))
+    assert resume(run) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    option = "--steps" if "--steps" in words else "--epochs"
+    assert all(word in out for word in (str(run), "finished", f"{option} N", "--predict"))
+    assert states(run) == before
+
+
+@pytest.mark.parametrize("what", ["missing", "incomplete", "of earlier weights"])
+def test_a_finished_run_without_its_prediction_gets_only_that(whole, data, tmp_path, capsys, what):
+    """As a kill in the last prediction leaves it."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, copy_function=shutil.copy2)
+    results = run / "results_val"
+    if what == "missing":
+        shutil.rmtree(results)
+    elif what == "incomplete":
+        next(results.iterdir()).unlink()
+    else:
+        for path in results.iterdir():
+            os.utime(path, ns=(0, 0))
+    kept = {name: state for name, state in states(run).items() if not name.startswith("results_")}
+    capsys.readouterr()
+    assert resume(run) == 0
+    out = capsys.readouterr().out
+    assert "is finished" in out
+    assert "3 val images predicted" in out
+    assert snapshot(results) == snapshot(whole / "results_val")
+    assert {name: state for name, state in states(run).items() if not name.startswith("results_")} == kept
