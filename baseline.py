@@ -25,9 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run baseline.py with the arguments of a command line and return the exit status."""
     started = time.monotonic()
     command_line.parse(argv)  # --help and mistakes in options
-    from learning.run.setup import setup_run
+    from learning.run.setup import claim_output, setup_run
 
     setup = setup_run(argv)  # mistakes in files and data
+    with claim_output(setup):
+        return run_command(setup, started)
+
+
+def run_command(setup: Setup, started: float) -> int:
+    """Train, or do what else the options ask for, and return the exit status; `started` as for `train`."""
     from learning import distributed
     from learning.run import dry_run, predict_command, replay_command
 
