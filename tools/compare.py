@@ -43,22 +43,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare runs."""
     args = _parse(argv)
     runs = [open_run(path) for path in args.runs]
+    names = label_runs([run.path for run in runs])
     output = Path(args.output) if args.output else None
     with ExitStack() as claims:
         if output:
             is_ours = args.force or _SIGNATURE.is_in(output / _FILES[0])
             for name in _FILES:
                 claims.enter_context(claim_file(output / name, "--output", _SIGNATURE, is_ours, in_new_folder=True))
-        _compare(args, runs, output)
+        _compare(args, dict(zip(names, runs, strict=True)), output)
 
 
-def _compare(args: argparse.Namespace, runs: Sequence[RunFolder], output: Path | None) -> None:
-    names = label_runs([run.path for run in runs])
-    stored = {name: read_options(run.options) for name, run in zip(names, runs, strict=True)}
-    histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
+def _compare(args: argparse.Namespace, runs: Mapping[str, RunFolder], output: Path | None) -> None:
+    names = list(runs)
+    stored = {name: read_options(run.options) for name, run in runs.items()}
+    histories = {name: read_history(run) for name, run in runs.items()}
     counts = {
         name: read_counts(run, args.split, lambda folder: open_run_dataset(args.dataset, args.dataset_path, folder))
-        for name, run in zip(names, runs, strict=True)
+        for name, run in runs.items()
     }
     first = counts[names[0]]
     for name in names[1:]:
@@ -67,7 +68,7 @@ def _compare(args: argparse.Namespace, runs: Sequence[RunFolder], output: Path |
     resampling = Resampling(args.resamples, args.seed, blocks)
     paragraphs = [
         f"{len(first.names)} {args.split} images of the {first.dataset} data set\n"
-        + "\n".join(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True)),
+        + "\n".join(f"{name}: {run.path}" for name, run in runs.items()),
         *(split_warnings(stored) if args.split == "val" else []),
         options_table(stored, DEFAULTS),
         class_table(counts),
