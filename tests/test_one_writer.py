@@ -63,15 +63,17 @@ def place(tmp_path_factory):
     return folder
 
 
+def command(folder, name, words):
+    """Module of a program, and its words with all paths; `words` are as in `CASES`."""
+    parts = [part for word in words.split() for part in (SMALL if word == "SMALL" else [word])]
+    parts = [str(folder / part) if part.startswith(("NEW", "RUN", "COPY", "DATA")) else part for part in parts]
+    return f"{name}.__main__" if f"{name}.__main__" in MODULES else name, parts
+
+
 def run(folder, name, words):
-    """Exit status of a program; its words are as in `CASES`."""
-    words = [*words.split()]
-    for index, word in enumerate(words):
-        if word.startswith(("NEW", "RUN", "COPY", "DATA")):
-            words[index] = str(folder / word)
-    words = [part for word in words for part in (SMALL if word == "SMALL" else [word])]
-    module = importlib.import_module(f"{name}.__main__" if f"{name}.__main__" in MODULES else name)
-    return exit_status(name, module.main, words)
+    """Exit status of a program."""
+    module, parts = command(folder, name, words)
+    return exit_status(name, importlib.import_module(module).main, parts)
 
 
 def everything(folder):
