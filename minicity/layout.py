@@ -25,11 +25,19 @@ def refuse_existing(output: Path) -> None:
     refuse_unwritable(output, "--output", is_folder=True)
     refuse_other_writer(output, "--output")
     for name in (IMAGES, LABELS):
-        if (output / name).exists():
+        if (output / name).exists() and not _half_moved(output):
             raise InputError(
                 f"{output / name} already exists and is not overwritten; name another folder with --output, "
                 f"or move {output / IMAGES} and {output / LABELS} away first"
             )
+
+
+def _half_moved(output: Path) -> Path | None:
+    """The temporary folder of a process that was killed when it had moved the labels of a data set, and not yet the images."""
+    if (output / IMAGES).exists() or not (output / LABELS).exists():
+        return None
+    found = (path.parent for path in output.glob(f".partial-*/{IMAGES}"))
+    return next((folder for folder in found if not (folder / LABELS).exists()), None)
 
 
 @contextmanager
@@ -45,6 +53,8 @@ def new_data_set(output: Path) -> Generator[Path, None, None]:
         refuse_existing(output)
         is_new = not output.exists()
         try:
+            if half := _half_moved(output):
+                (output / LABELS).rename(half / LABELS)  # what is left there is cleared next
             output.mkdir(parents=True, exist_ok=True)
             with temporary(output / IMAGES) as partial:
                 partial.mkdir()

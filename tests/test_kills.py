@@ -93,3 +93,22 @@ def test_a_killed_program_loses_nothing_and_the_next_call_cleans_up(tmp_path, ki
         found = snapshot(folder)
         assert found.keys() == whole.keys(), number
         assert {path for path in whole if path.endswith(".png") and found[path] != whole[path]} == set(), number
+
+
+@pytest.mark.slow
+def test_a_new_data_set_is_complete_or_can_be_made_again_after_any_kill(tmp_path, killer):
+    def call(folder):
+        (folder / "NEW").mkdir(parents=True, exist_ok=True)
+        (folder / "NEW/mine.txt").write_text("mine")
+        words = "--output NEW --num_train 2 --num_val 1 --num_test 1 --size 32 --num_workers 1"
+        return folder, *command(folder, "minicity.synthesize", words)
+
+    status, changes = killer.run(*call(tmp_path / "whole"))
+    assert status == 0
+    whole = snapshot(tmp_path / "whole")
+    for number in range(1, changes + 1):
+        folder = tmp_path / str(number)
+        assert killer.run(*call(folder), number)[0] == 128 + signal.SIGKILL, number
+        is_complete = whole.items() <= snapshot(folder).items()
+        assert killer.run(*call(folder))[0] == (2 if is_complete else 0), number
+        assert is_complete or snapshot(folder) == whole, number
