@@ -13,7 +13,7 @@ from writers import ROOT
 
 from tests.test_one_writer import command, run
 
-# Programs and their words, as in test_one_writer.py, and where they write. tools.samples draws for long and writes as tools.check.
+# Programs and their words, as in test_one_writer.py, and where they write; tools.samples takes long and writes as tools.check.
 CASES = [
     ("baseline", "--save_path RUN --predict --split val --save_scores uint8 --device cpu", "RUN/results_val"),
     ("baseline", "--save_path RUN --predict --input DATA/test --output NEW --device cpu", "NEW"),
