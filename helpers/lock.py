@@ -74,14 +74,17 @@ def refuse_other_writer(output: Path, option: str) -> None:
     path = _lock_file(output)
     if path in _held:
         return
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:  # mostly, there is none
-        return
-    is_free = _lock(descriptor)
-    os.close(descriptor)
-    if not is_free:
-        _refuse(output, option, _read_holder(path))
+    for _ in range(_ATTEMPTS):
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:  # mostly, there is none
+            return
+        is_free = _lock(descriptor)
+        os.close(descriptor)
+        if is_free:
+            return
+        time.sleep(_PAUSE)
+    _refuse(output, option, _read_holder(path))
 
 
 def _refuse(output: Path, option: str, holder: str) -> None:
