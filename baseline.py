@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     with failing_once(is_first_here):
         command_line.parse(argv)  # --help and mistakes in options
-        from learning.run.setup import setup_run
+        from learning.run.setup import claim_output, setup_run
 
         setup = setup_run(argv)  # mistakes in files and data
     from learning import distributed
 
-    with failing_once(distributed.is_first_to_fail):
+    with failing_once(distributed.is_first_to_fail), claim_output(setup):
         status = run_command(setup, started)
     if distributed.world_size() > 1:
         gc.collect()  # a process group ends only with the last network that refers to it
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(setup: Setup, started: float) -> int:
-    """Train, or what the options ask for instead, and return the exit status.
+    """Train, or do what else the options ask for, and return the exit status; `started` as for `train`.
 
     Raises:
         InputError: a mistake in the input, too little memory, or another process of the run has ended.

@@ -14,7 +14,7 @@ import numpy as np
 import options
 from helpers.errors import InputError, exit_status
 from helpers.labels import LabelTable
-from helpers.output import write_text
+from helpers.output import claim, write_text
 from helpers.parsing import Parser, Switch
 from helpers.scoring import optional_scores, report, scores
 from helpers.scoring.boundary_iou import FRACTION
@@ -49,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: wrong options, missing, unreadable or mismatched files, values that are not labels.
     """
     request = parse(argv)
+    output = Path(request.output) if request.output else request.results.parent
+    if output.exists() and not output.is_dir():
+        raise InputError(f"cannot write into {output}: it is a file; choose another folder with --output")
+    with claim(output / "results.txt", "--output"):
+        evaluate(request, output)
+
+
+def evaluate(request: Request, output: Path) -> None:
+    """Print the scores, and write results.txt and results.json."""
     results = request.results
     stored = read_run_options(request.dataset, request.dataset_path, results.parent)
     dataset = open_dataset_from_options(stored, results.parent / "options.json")
@@ -80,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         "images": report.image_counts(samples, confusions, dataset.labels),
     }
-    output = Path(request.output) if request.output else results.parent
     texts = {"results.txt": report.summary_text(found), "results.json": report.json_text(parts)}
     write(output, texts)
     print(f"{len(samples)} {split} images; wrote {' and '.join(str(output / name) for name in texts)}")

@@ -1,8 +1,8 @@
 """The rules for overwriting, which all programs share.
 
-A program checks ("claims") its output before it computes anything, and refuses to replace what others made. It writes under a
-temporary name beside the output, and renames when it is done, so that the old or the new output is always complete on the disk.
-The next process that writes into the same folder removes what a killed one has left behind.
+A program claims its output before it computes anything: in a `with` block it is the only writer, and what others made is refused
+before the block begins. It writes under a temporary name beside the output, and renames when it is done, so that the old or the
+new output is always complete on the disk. The next process that writes into the same folder removes what a killed one has left.
 """
 
 import json
@@ -10,19 +10,34 @@ import os
 import re
 import secrets
 import shutil
+import socket
+import time
+import zlib
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from helpers import lock
 from helpers.errors import InputError
 
+
+def _machine() -> str:
+    """Four digits of the machine or container, whose processes have ids of their own."""
+    names = [socket.gethostname()]
+    with suppress(OSError):
+        names.append(os.readlink("/proc/self/ns/pid"))
+    return f"{zlib.crc32(' '.join(names).encode()) & 0xFFFF:04x}"
+
+
+_MACHINE = _machine()
 _TOKEN = secrets.token_hex(4)  # tells this process from an earlier one with the same id, which containers reuse
+_LONGEST = 7 * 86400  # seconds for which a file of another machine may belong to a process that still runs
 _NUMBERS = count()
-_TEMPORARY = re.compile(r"\.partial-(\d{1,9})-([0-9a-f]{8})-\d+(\.[^.]*)?")
+_TEMPORARY = re.compile(r"\.partial-(\d{1,9})-([0-9a-f]{8})(?:-([0-9a-f]{4}))?-\d+(\.[^.]*)?")
 
 
 @dataclass(frozen=True)
@@ -75,10 +90,22 @@ class Record:
         write_text(folder / self.name, json.dumps(content, indent=1) + "\n")
 
 
-# Claims raise InputError and touch nothing. `option` names the output; `force` is None where the program has no --force.
+# Claims are contexts of the only writer. They raise InputError and change nothing where the output is another's. `option` names
+# the output; `force` is None where the program has no --force.
 
 
-def claim_file(path: Path, option: str, mark: Signature | None, force: bool, in_new_folder: bool = False) -> None:
+@contextmanager
+def claim(path: Path, option: str, is_folder: bool = False) -> Generator[None, None, None]:
+    """Claim a file or folder that may be replaced or written into whatever it holds."""
+    refuse_unwritable(path, option, is_folder)
+    with lock.only_writer(path, option):
+        yield
+
+
+@contextmanager
+def claim_file(
+    path: Path, option: str, mark: Signature | None, force: bool, in_new_folder: bool = False
+) -> Generator[None, None, None]:
     """Refuse a file that cannot be written, or that exists without the program's mark; every file where there is no mark.
 
     Args:
@@ -88,49 +115,65 @@ def claim_file(path: Path, option: str, mark: Signature | None, force: bool, in_
         raise InputError(f"{path} is a folder; name another {option}")
     if not in_new_folder and not path.absolute().parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    refuse_unwritable(path, option)
-    if path.exists() and not force and not (mark and mark.is_in(path)):
-        problem = f"was not made by {mark.program}" if mark else "exists"
-        raise InputError(f"{path} {problem}; {_advice(option, force)}")
+    with claim(path, option):
+        if path.exists() and not force and not (mark and mark.is_in(path)):
+            problem = f"was not made by {mark.program}" if mark else "exists"
+            raise InputError(f"{path} {problem}; {_advice(option, force)}")
+        yield
 
 
-def claim_files(folder: Path, files: Mapping[str, Path], option: str, record: Record, force: bool) -> None:
+@contextmanager
+def claim_files(
+    folder: Path, files: Mapping[str, Path], option: str, record: Record, force: bool
+) -> Generator[None, None, None]:
     """Refuse files that exist without being in the folder's record, and files that are their own inputs.
 
     Args:
         files: name -> input file that it is made from.
     """
-    refuse_unwritable(folder, option, is_folder=True)
-    ours = record.files(folder) or frozenset()
-    sources = {path.resolve() for path in files.values()}
-    for name in [*files, record.name]:
-        path = folder / name
-        if path.resolve() in sources:
-            raise InputError(f"{path} is one of the inputs, and its result would replace it; name another {option}")
-        if path.exists() and name not in ours and not force:
-            raise InputError(f"{path} was not made by {record.program}; {_advice(option, force)}")
+    with claim(folder, option, is_folder=True):
+        ours = record.files(folder) or frozenset()
+        sources = {path.resolve() for path in files.values()}
+        for name in [*files, record.name]:
+            path = folder / name
+            if path.resolve() in sources:
+                raise InputError(f"{path} is one of the inputs, and its result would replace it; name another {option}")
+            if path.exists() and name not in ours and not force:
+                raise InputError(f"{path} was not made by {record.program}; {_advice(option, force)}")
+        yield
 
 
-def claim_folder(folder: Path, option: str, record: Record, force: bool | None, whole: bool = False) -> None:
+@contextmanager
+def claim_folder(
+    folder: Path, option: str, record: Record, force: bool | None, whole: bool = False
+) -> Generator[None, None, None]:
     """Refuse a folder that others made: it must be new, empty or marked by `record`.
 
     Args:
         whole: whether it is replaced as a whole, so that no file may be in it which the record does not list.
     """
-    refuse_unwritable(folder, option, is_folder=True)
     if whole:
         refuse_unwritable(folder, option)
-    if force or not folder.is_dir():
-        return
-    if any(folder.iterdir()) and not record.read(folder):
+    with claim(folder, option, is_folder=True):
+        if folder.is_dir() and not force:
+            _refuse_foreign(folder, option, record, force, whole)
+        yield
+
+
+def _refuse_foreign(folder: Path, option: str, record: Record, force: bool | None, whole: bool) -> None:
+    if any(path.name != lock.IN_FOLDER for path in folder.iterdir()) and not record.read(folder):
         raise InputError(f"{folder} was not made by {record.program}; {_advice(option, force)}")
     listed = record.files(folder)
     if whole and listed is not None:  # earlier versions listed none
-        files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-        foreign = [path for path in files if path.relative_to(folder).as_posix() not in listed]
+        foreign = [path for path in _files_in(folder) if path.relative_to(folder).as_posix() not in listed]
         if foreign:
             problem = f"{len(foreign)} files that were not made by {record.program}, such as {foreign[0]}"
             raise InputError(f"{folder} holds {problem}; {_advice(option, force)}")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files and links below a folder."""
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 def refuse_marked(folder: Path, maker: str | None, option: str) -> None:
@@ -183,24 +226,24 @@ def replacing_folders(*folders: Path, record: Record | None = None) -> Generator
     """Temporary folders, which replace `folders` in this order when the block ends without an error.
 
     Other files of an old folder are moved into the new one, except those that its `record` lists. Where a folder is a link,
-    its target is replaced.
+    its target is replaced. Another writer of one of the folders is waited for; a claim refuses it.
     """
     targets = [Path(folder).resolve() for folder in folders]
     for target in targets:
         refuse_unwritable(target, "output", is_folder=True)
     with ExitStack() as stack:
+        for target in targets:
+            stack.enter_context(lock.locked(target, wait=True))
         fresh = {target: stack.enter_context(temporary(target)) for target in targets}
+        for target, new in fresh.items():
+            _recover(target, record)
+            new.mkdir(parents=True)
+        yield list(fresh.values())
         try:
             for target, new in fresh.items():
-                _recover(target, record)
-                _remove(target.with_name(f".{target.name}.partial"))  # of a killed process of an earlier version
-                new.mkdir(parents=True)
-            yield list(fresh.values())
-            for target, new in fresh.items():
                 if target.exists():
-                    os.replace(target, target.with_name(f".{target.name}.old"))
+                    os.replace(target, target.with_name(f".{target.name}.replaced-{os.getpid()}-{_TOKEN}"))
                 os.replace(new, target)
-                _recover(target, record)
         finally:
             for target in targets:
                 _recover(target, record)
@@ -208,24 +251,35 @@ def replacing_folders(*folders: Path, record: Record | None = None) -> Generator
 
 def _recover(target: Path, record: Record | None) -> None:
     """Finish or undo an exchange: between its steps, or after a kill there, the old folder lies under another name."""
-    old = target.with_name(f".{target.name}.old")
-    if not old.exists():
+    if not target.parent.is_dir():
         return
-    if not target.exists():
-        os.replace(old, target)
-        return
-    replaced = (record and record.files(old)) or ()
-    dropped = {name.split("/")[0] for name in replaced}
-    for path in old.iterdir():
-        if path.name not in dropped and not (target / path.name).exists():
-            os.replace(path, target / path.name)
-    discarded = _temporary_name(target)  # first renamed: a kill must not leave half of it to recover
-    os.replace(old, discarded)
-    _remove(discarded)
+    name = re.compile(re.escape(f".{target.name}.replaced-") + r"\d+-[0-9a-f]{8}")
+    for old in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:
+        if not target.exists():
+            os.replace(old, target)
+            continue
+        for path in _foreign(old, target, record):
+            kept = target / path.relative_to(old)
+            if not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, kept)
+        discarded = _temporary_name(target)  # first renamed: a kill must not leave half of it to recover
+        os.replace(old, discarded)
+        _remove(discarded)
+
+
+def _foreign(old: Path, target: Path, record: Record | None) -> list[Path]:
+    """The files of an old folder that its record does not list; entries where the record of an earlier version lists none."""
+    if record is None or not record.read(old):
+        return _files_in(old)
+    listed = record.files(old)
+    if listed is None:
+        return [path for path in old.iterdir() if not (target / path.name).exists()]
+    return [path for path in _files_in(old) if path.relative_to(old).as_posix() not in listed]
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".partial-{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}{target.suffix}")
+    return target.with_name(f".partial-{os.getpid()}-{_TOKEN}-{_MACHINE}-{next(_NUMBERS)}{target.suffix}")
 
 
 def set_aside(path: Path) -> Path:
@@ -241,8 +295,16 @@ def _clear_leftovers(folder: Path) -> None:
         return
     for path in list(folder.iterdir()):
         found = _TEMPORARY.fullmatch(path.name)
-        if found and not _is_running(int(found[1]), found[2]):
+        is_local = found and found[3] in (None, _MACHINE)
+        if found and not (_is_running(int(found[1]), found[2]) if is_local else _is_recent(path)):
             _remove(path)
+
+
+def _is_recent(path: Path) -> bool:
+    """Whether the process of another machine that made a temporary file may still run."""
+    with suppress(FileNotFoundError):
+        return time.time() - path.lstat().st_mtime < _LONGEST
+    return True
 
 
 def _is_running(process: int, token: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
-from helpers.output import write_text
+from helpers.output import temporary, write_text
 
 StoredOptions = dict[str, Any]  # plain JSON values
 
@@ -82,9 +82,8 @@ class RunFolder:
         """
         try:
             self.images.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
+            with temporary(self.path / "probe") as probe:
+                probe.touch()
         except OSError as error:
             raise InputError(
                 f"cannot write run folder {self.path}: {error.strerror}; name another --save_path"

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.errors import InputError, exit_status
-from helpers.output import refuse_unwritable, writing
+from helpers.output import claim, writing
 from helpers.parsing import Parser
 from learning.data.datasets import DATASETS, open_dataset
+from learning.data.datasets.base import Dataset
 from minicity.class_counts import count_split, format_table, write_csv
 
 
@@ -27,8 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     splits = [name for name, samples in dataset.splits.items() if samples[0].label]
     if not splits:
         raise InputError(f"{dataset.root} has no labels to explore")
-    refuse_unwritable(output, "--output", is_folder=True)
+    with claim(output, "--output", is_folder=True):
+        _explore(dataset, splits, output)
 
+
+def _explore(dataset: Dataset, splits: Sequence[str], output: Path) -> None:
     from minicity import explore_plots  # matplotlib, only after everything is checked
 
     counts = {split: count_split(dataset, split) for split in splits}

@@ -42,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources = [runs.open_source(argument) for argument in asked.runs]
     runs.refuse_differences(sources, options.ARCHITECTURE)
     run = RunFolder(Path(asked.output))
-    runs.claim_run_folder(run.path, PROGRAM, asked.force)
+    with runs.claim_run_folder(run.path, PROGRAM, asked.force):
+        make_run(run, sources, asked)
+
+
+def make_run(run: RunFolder, sources: Sequence[runs.Source], asked: Options) -> None:
+    """Average the checkpoints, and write the new run."""
     stored = run_options(sources, asked)
 
     from learning.run.build import Run, build_run

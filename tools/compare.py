@@ -8,15 +8,16 @@ import argparse
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from helpers.errors import InputError, exit_status
-from helpers.output import Signature, claim_file, write_text
+from helpers.output import Signature, claim_file, write_text, writing
 from helpers.parsing import Parser
-from helpers.run_folder import read_options
+from helpers.run_folder import RunFolder, read_options
 from helpers.scoring import bootstrap, scores
 from learning.data.datasets import DATASETS
 from learning.data.datasets.splits import recording, split_warnings
@@ -44,15 +45,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = [open_run(path) for path in args.runs]
     names = label_runs([run.path for run in runs])
     output = Path(args.output) if args.output else None
-    if output:
-        is_ours = _SIGNATURE.is_in(output / _FILES[0])
-        for name in _FILES:
-            claim_file(output / name, "--output", _SIGNATURE, args.force or is_ours, in_new_folder=True)
-    stored = {name: read_options(run.options) for name, run in zip(names, runs, strict=True)}
-    histories = {name: read_history(run) for name, run in zip(names, runs, strict=True)}
+    with ExitStack() as claims:
+        if output:
+            is_ours = args.force or _SIGNATURE.is_in(output / _FILES[0])
+            for name in _FILES:
+                claims.enter_context(claim_file(output / name, "--output", _SIGNATURE, is_ours, in_new_folder=True))
+        _compare(args, dict(zip(names, runs, strict=True)), output)
+
+
+def _compare(args: argparse.Namespace, runs: Mapping[str, RunFolder], output: Path | None) -> None:
+    names = list(runs)
+    stored = {name: read_options(run.options) for name, run in runs.items()}
+    histories = {name: read_history(run) for name, run in runs.items()}
     counts = {
         name: read_counts(run, args.split, lambda folder: open_run_dataset(args.dataset, args.dataset_path, folder))
-        for name, run in zip(names, runs, strict=True)
+        for name, run in runs.items()
     }
     first = counts[names[0]]
     for name in names[1:]:
@@ -61,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     resampling = Resampling(args.resamples, args.seed, blocks)
     paragraphs = [
         f"{len(first.names)} {args.split} images of the {first.dataset} data set\n"
-        + "\n".join(f"{name}: {run.path}" for name, run in zip(names, runs, strict=True)),
+        + "\n".join(f"{name}: {run.path}" for name, run in runs.items()),
         *(split_warnings(stored) if args.split == "val" else []),
         options_table(stored, DEFAULTS),
         class_table(counts),
@@ -242,10 +249,12 @@ def _write(
     written = [_FILES[0]]
     known = {name: history for name, history in histories.items() if history}
     if known:
-        plots.compared_curves(known, output / _FILES[1])
+        with writing(output / _FILES[1]) as fresh:
+            plots.compared_curves(known, fresh)
         written.append(_FILES[1])
     classes = next(iter(counts.values())).classes
-    plots.compared_classes(classes, {name: class_iou(found) for name, found in counts.items()}, output / _FILES[2])
+    with writing(output / _FILES[2]) as fresh:
+        plots.compared_classes(classes, {name: class_iou(found) for name, found in counts.items()}, fresh)
     written.append(_FILES[2])
     print(f"\n{', '.join(written)} are in {output}")
 

@@ -71,8 +71,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse(argv)
     weights = runs.vote_weights(options.mix, len(options.runs))
     output = Path(options.output)
-    runs.claim_run_folder(output, PROGRAM, options.force)
-    vote = soft_vote(options, weights) if options.vote == "soft" else hard_vote(options, weights)
+    with runs.claim_run_folder(output, PROGRAM, options.force):
+        vote = soft_vote(options, weights) if options.vote == "soft" else hard_vote(options, weights)
+        write_vote(options, vote, output)
+
+
+def write_vote(options: Options, vote: Vote, output: Path) -> None:
+    """Predict the split by the vote, and write the results."""
     samples = vote.data.split(options.split)
     began = time.monotonic()
     write_about(

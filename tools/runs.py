@@ -1,6 +1,7 @@
 """Runs that are combined: their weights and options, their data set, and whether they agree."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from helpers import run_folder
 from helpers.errors import InputError
 from helpers.images import read_label, read_size
 from helpers.labels import LabelTable
-from helpers.output import Record, claim_folder
+from helpers.output import Record, claim, claim_folder
 from learning.data.datasets import add_training_images, open_dataset_from_options, splits
 from learning.data.datasets.base import Dataset, Sample
 from tools import votes
@@ -116,11 +117,14 @@ def open_shared_data(
     return first, found_by | {"dataset": first.name, "dataset_path": str(first.root.resolve())}
 
 
-def claim_run_folder(folder: Path, program: str, force: bool) -> None:
+@contextmanager
+def claim_run_folder(folder: Path, program: str, force: bool) -> Generator[None, None, None]:
     """Refuse an output folder that others made; one with a run that can be continued even with `force`."""
-    if run_folder.RunFolder(folder).holds_run:
-        raise InputError(f"--output {folder} holds a run; name another folder")
-    claim_folder(folder, "--output", Record(program, "options.json"), force)
+    with claim(folder, "--output", is_folder=True):
+        if run_folder.RunFolder(folder).holds_run:
+            raise InputError(f"--output {folder} holds a run; name another folder")
+        with claim_folder(folder, "--output", Record(program, "options.json"), force):
+            yield
 
 
 def vote_weights(mix: Sequence[float] | None, num_runs: int) -> list[int]:

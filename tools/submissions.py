@@ -59,10 +59,8 @@ def write(submission: Submission) -> None:
     files = find_predictions(folder, samples)
     ending, write_format = FORMATS[submission.format]
     output = Path(submission.output or folder.parent / f"submission_{submission.split}{ending}")
-    claim_file(output, "--output", None, submission.force)
-
     began = time.monotonic()
-    with writing(output) as fresh:
+    with claim_file(output, "--output", None, submission.force), writing(output) as fresh:
         write_format(fresh, _labels(submission, data, samples, files), data.labels, submission)
     speed = len(samples) / (time.monotonic() - began)
     megabytes = output.stat().st_size / 1e6

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from helpers import probabilities
 from helpers.errors import InputError
-from helpers.output import claim_file, claim_files
+from helpers.output import claim, claim_file, claim_files
 from helpers.run_folder import RunFolder
 from learning.inference import inputs
 from learning.inference.inputs import InputImage
@@ -17,19 +18,37 @@ from options import PredictionOptions
 FORMATS = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}  # suffix -> packages that it needs besides torch
 
 
-def check_files(options: PredictionOptions, folder: RunFolder) -> tuple[InputImage, ...]:
-    """Find the images of --input, and check that the results of --input or --export may be written.
+def find_pictures(options: PredictionOptions) -> tuple[InputImage, ...]:
+    """Find the images of --input, and check the format of --export.
 
     Raises:
-        InputError: no such images, or existing files that may not be replaced.
+        InputError: no such images, an unknown format, a missing package.
     """
-    pictures = tuple(inputs.find_images(options.input)) if options.input else ()
     if options.export:
-        check_export_file(Path(options.export), options.force)
-    elif options.input:
-        files = result_files(pictures, options.save_scores)
-        claim_files(output_folder(options, folder), files, "--output", inputs.RECORD, options.force)
-    return pictures
+        check_format(Path(options.export))
+    return tuple(inputs.find_images(options.input)) if options.input else ()
+
+
+@contextmanager
+def claim_predictions(
+    options: PredictionOptions, folder: RunFolder, splits: Sequence[str], pictures: Sequence[InputImage]
+) -> Generator[None, None, None]:
+    """Claim what --predict writes: its own results, so that a run can be predicted from while it is trained.
+
+    Args:
+        splits: those that are predicted without --input and --export.
+    """
+    with ExitStack() as stack:
+        if options.export:
+            stack.enter_context(claim_file(Path(options.export), "--export", None, options.force))
+        elif options.input:
+            files = result_files(pictures, options.save_scores)
+            output = output_folder(options, folder)
+            stack.enter_context(claim_files(output, files, "--output", inputs.RECORD, options.force))
+        else:
+            for split in splits:
+                stack.enter_context(claim(folder.results(split), "--save_path", is_folder=True))
+        yield
 
 
 def output_folder(options: PredictionOptions, folder: RunFolder) -> Path:
@@ -46,16 +65,6 @@ def result_files(pictures: Sequence[InputImage], save_scores: str | None) -> dic
             names.append(f"scores/{picture.name}{probabilities.SUFFIX}")
         files |= dict.fromkeys(names, picture.path)
     return files
-
-
-def check_export_file(path: Path, force: bool) -> None:
-    """Refuse a file that --export cannot or may not write.
-
-    Raises:
-        InputError: no such folder, an existing file or folder, an unknown format, a missing package.
-    """
-    claim_file(path, "--export", None, force)
-    check_format(path)
 
 
 def check_format(path: Path) -> None:

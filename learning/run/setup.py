@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import options
 from helpers.errors import InputError
 from helpers.launch import is_launched
-from helpers.output import refuse_marked, refuse_unwritable
+from helpers.lock import refuse_other_writer
+from helpers.output import claim, refuse_marked, refuse_unwritable
 from helpers.parsing import Value
 from helpers.run_folder import RunFolder, read_options_file
 from learning.data import class_weights
@@ -25,7 +27,7 @@ from learning.data.datasets.splits import select_train_and_val
 from learning.data.datasets.statistics import DatasetStatistics, dataset_statistics
 from learning.inference.inputs import InputImage
 from learning.run import command_line, rules
-from learning.run.prediction_files import check_files
+from learning.run.prediction_files import claim_predictions, find_pictures
 from options import AugmentationOptions, DataOptions, LossOptions, Options, PredictionOptions, RunOptions
 
 # Default learning rate and weight decay of each optimizer.
@@ -92,8 +94,33 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
         raise InputError(f"--split {split}: there are no {split} images in {dataset.root}")
     splits = predicted_splits(dataset, split) if run.predict else ["train", "val"]
     statistics = {name: dataset_statistics(dataset, name) for name in splits}
-    pictures = check_files(parsed.prediction, folder) if run.predict else ()
+    pictures = find_pictures(parsed.prediction) if run.predict else ()
     return Setup(parsed, typed | earlier_typed, dataset, statistics, folder, pictures)
+
+
+@contextmanager
+def claim_output(setup: Setup) -> Generator[None, None, None]:
+    """Claim what a command writes: nothing with --dry_run and --replay.
+
+    Raises:
+        InputError: another process writes it, or it may not be replaced.
+    """
+    run = setup.options.run
+    with ExitStack() as stack:
+        if run.dry_run or run.replay or not writes_for_all():
+            pass
+        elif run.predict:
+            splits = predicted_splits(setup.dataset, setup.options.prediction.split)
+            stack.enter_context(claim_predictions(setup.options.prediction, setup.folder, splits, setup.pictures))
+        else:
+            stack.enter_context(claim(setup.folder.path, "--save_path", is_folder=True))
+            check_run_folder(run, setup.folder)  # another run may have begun since the first check, and ended
+        yield
+
+
+def writes_for_all() -> bool:
+    """Whether this process writes for all that torchrun has started; known before they are connected."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
 
 
 def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:
@@ -154,6 +181,8 @@ def check_run_folder(run: RunOptions, folder: RunFolder) -> None:
         raise InputError(f"--save_path {folder.path} is a file; name a folder")
     if not run.dry_run:
         refuse_unwritable(folder.path, "--save_path", is_folder=True)
+    if not (run.dry_run or run.predict) and writes_for_all():
+        refuse_other_writer(folder.path, "--save_path")
     if run.predict and not run.weights and not folder.best.exists():
         raise InputError(
             f"there are no weights {folder.best} to predict with; train first, or name a file with --weights"

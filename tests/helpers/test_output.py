@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from itertools import count
 
 import pytest
@@ -227,13 +228,65 @@ def test_a_folder_is_listed_once_and_not_for_each_file(tmp_path, dead_process):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_leftovers_of_earlier_versions_are_cleared(tmp_path):
-    fill(tmp_path / ".out.partial", a="half")
-    exchange(tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+def test_names_that_another_program_or_a_user_may_have_chosen_are_not_touched(tmp_path):
+    for name in (".out.partial", ".out.old", ".out.tmp", ".out.lock", ".out.replaced", ".gallery_val"):
+        fill(tmp_path / name, a="mine", b="mine")
+    before = content(tmp_path)
+    for _ in range(2):
+        exchange(tmp_path / "out")
+        assert {path: text for path, text in content(tmp_path).items() if not path.startswith("out/")} == before
+
+
+def test_leftovers_of_another_machine_stay_while_their_process_may_run(tmp_path, monkeypatch):
+    """Its process ids mean nothing here; a container is another machine."""
+    monkeypatch.setattr(output, "_MACHINE", "0000")
+    with output.temporary(tmp_path / "a.txt") as path:
+        theirs = path.name
+    monkeypatch.undo()
+    for days, stays in ((1, True), (8, False)):
+        path = tmp_path / theirs
+        path.touch()
+        os.utime(path, (time.time() - days * 86400,) * 2)
+        output._clear_leftovers.cache_clear()
+        output.write_text(tmp_path / "b.txt", "b")
+        assert path.exists() == stays
+
+
+def test_files_of_others_in_a_folder_of_the_program_are_kept(tmp_path):
+    """Also beside its own files in a subfolder, if they came while the program worked."""
+    folder = tmp_path / "out"
+
+    def replace():
+        with replacing_folders(folder, record=RECORD) as (fresh,):
+            fill(fresh / "sub", a="new")
+            RECORD.write(fresh, ["sub/a"])
+            if folder.is_dir():
+                fill(folder / "sub", mine="mine")
+
+    replace()
+    replace()
+    assert {name: text for name, text in content(folder).items() if name != "made.json"} == {
+        "sub/a": "new",
+        "sub/mine": "mine",
+    }
+
+
+def test_what_the_program_replaced_goes_where_an_earlier_version_listed_nothing(tmp_path):
+    folder = fill(tmp_path / "out", mine="mine", **{"made.json": '{"made by": "tools.this"}'})
+    fill(folder / "sub", old="old")
+    fill(folder / "deep", mine="mine")
+    with replacing_folders(folder, record=RECORD) as (fresh,):
+        fill(fresh / "sub", a="new")
+        RECORD.write(fresh, ["sub/a"])
+    assert sorted(content(folder)) == ["deep/mine", "made.json", "mine", "sub/a"]
 
 
 # ---------------------------------------------------------------------------------------------- claims
+
+
+def enter(claim):
+    with claim:
+        pass
 
 
 @pytest.mark.parametrize(
@@ -254,44 +307,44 @@ def test_claims_of_a_file(tmp_path, there, mark, force, message):
     if there is not None:
         path.write_text(there)
     if message is None:
-        claim_file(path, "--output", mark, force)
+        enter(claim_file(path, "--output", mark, force))
     else:
         with pytest.raises(InputError, match=message):
-            claim_file(path, "--output", mark, force)
+            enter(claim_file(path, "--output", mark, force))
     assert content(tmp_path) == ({} if there is None else {"file": there})
 
 
 def test_a_file_needs_a_folder_that_can_be_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is a folder"):
-        claim_file(tmp_path, "--output", None, True)
+        enter(claim_file(tmp_path, "--output", None, True))
     with pytest.raises(InputError, match="there is no folder"):
-        claim_file(tmp_path / "no" / "file", "--output", None, True)
+        enter(claim_file(tmp_path / "no" / "file", "--output", None, True))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match="cannot be written to"):
-        claim_file(tmp_path / "file", "--output", None, True)
+        enter(claim_file(tmp_path / "file", "--output", None, True))
 
 
 def test_claims_of_files_in_a_folder(tmp_path):
     folder, image = tmp_path / "out", tmp_path / "a.jpg"
     image.touch()
-    claim_files(folder, {"a.png": image}, "--output", RECORD, False)
+    enter(claim_files(folder, {"a.png": image}, "--output", RECORD, False))
     fill(folder, **{"a.png": "ours", "b.png": "mine"})
     RECORD.write(folder, {"a.png": str(image)})
-    claim_files(folder, {"a.png": image}, "--output", RECORD, False)
+    enter(claim_files(folder, {"a.png": image}, "--output", RECORD, False))
     with pytest.raises(InputError, match=r"b\.png was not made by tools\.this; name another --output, or add --force"):
-        claim_files(folder, {"a.png": image, "b.png": image}, "--output", RECORD, False)
-    claim_files(folder, {"a.png": image, "b.png": image}, "--output", RECORD, True)
+        enter(claim_files(folder, {"a.png": image, "b.png": image}, "--output", RECORD, False))
+    enter(claim_files(folder, {"a.png": image, "b.png": image}, "--output", RECORD, True))
     with pytest.raises(InputError, match=r"a\.png is one of the inputs"):
-        claim_files(folder, {"a.png": folder / "a.png"}, "--output", RECORD, True)
+        enter(claim_files(folder, {"a.png": folder / "a.png"}, "--output", RECORD, True))
     with pytest.raises(InputError, match="is a file; name a folder"):
-        claim_files(image, {}, "--output", RECORD, True)
+        enter(claim_files(image, {}, "--output", RECORD, True))
 
 
 def test_a_foreign_record_is_not_replaced(tmp_path):
     fill(tmp_path, **{"made.json": '{"made by": "tools.other", "files": ["a"]}', "a": "mine"})
     for name in ("a", "b"):
         with pytest.raises(InputError, match="was not made by"):
-            claim_files(tmp_path, {name: tmp_path / "image"}, "--output", RECORD, False)
+            enter(claim_files(tmp_path, {name: tmp_path / "image"}, "--output", RECORD, False))
 
 
 @pytest.mark.parametrize(
@@ -318,23 +371,23 @@ def test_a_foreign_record_is_not_replaced(tmp_path):
 def test_claims_of_a_folder(tmp_path, files, record, whole, passes):
     folder = fill(tmp_path / "out", **files)
     if passes:
-        claim_folder(folder, "--output", record, False, whole)
+        enter(claim_folder(folder, "--output", record, False, whole))
     else:
         with pytest.raises(InputError, match=r"not made by tools\.this.*; name another --output, or add --force"):
-            claim_folder(folder, "--output", record, False, whole)
+            enter(claim_folder(folder, "--output", record, False, whole))
         with pytest.raises(InputError, match=r"name another --output$"):
-            claim_folder(folder, "--output", record, None, whole)
-    claim_folder(folder, "--output", record, True, whole)
+            enter(claim_folder(folder, "--output", record, None, whole))
+    enter(claim_folder(folder, "--output", record, True, whole))
     assert content(folder) == files
 
 
 def test_files_and_links_deep_in_a_replaced_folder_are_foreign_too(tmp_path):
     fill(tmp_path / "sub", a="ours")
     RECORD.write(tmp_path, ["sub/a"])
-    claim_folder(tmp_path, "--output", RECORD, False, whole=True)
+    enter(claim_folder(tmp_path, "--output", RECORD, False, whole=True))
     (tmp_path / "sub" / "link").symlink_to(tmp_path)
     with pytest.raises(InputError, match=r"holds 1 files that were not made by tools\.this, such as .*/sub/link; name"):
-        claim_folder(tmp_path, "--output", RECORD, False, whole=True)
+        enter(claim_folder(tmp_path, "--output", RECORD, False, whole=True))
 
 
 def test_a_folder_that_a_tool_made_is_named(tmp_path):

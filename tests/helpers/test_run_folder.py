@@ -38,7 +38,7 @@ def test_new_results_replace_files_of_the_same_name(tmp_path):
 @pytest.mark.parametrize("renamed", [True, False])
 def test_no_file_is_lost_if_the_process_is_killed_during_the_exchange(tmp_path, renamed):
     """The old folder has been moved aside; the new one has its name already, or not yet."""
-    folder, aside = tmp_path / "results_val", tmp_path / ".results_val.old"
+    folder, aside = tmp_path / "results_val", tmp_path / ".results_val.replaced-1-0123abcd"
     aside.mkdir()
     (aside / "mine.txt").write_text("mine")
     (aside / "a.png").write_text("old")

@@ -27,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     folder = Path(args.save_path)
     arguments = name_variants(args.base, args.vary)
+    with claim_folder(folder, "--save_path", RECORD, None):
+        return ablate(args, folder, arguments)
+
+
+def ablate(args: argparse.Namespace, folder: Path, arguments: dict[str, list[str]]) -> int:
+    """Check the variants against those that the folder holds, and do the missing runs."""
     stored = read_marker(folder, shlex.join(arguments[BASE]))
     stored_arguments = {name: shlex.split(variant["words"]) for name, variant in stored.items()}
     variants = parse_variants({BASE: arguments[BASE]} | stored_arguments | arguments)
@@ -74,10 +80,9 @@ def read_marker(folder: Path, base: str) -> dict[str, dict[str, Any]]:
     """The variants of an earlier ablation in this folder: name -> "words" and "options"; {} if the folder is new.
 
     Args:
-        base: the command line of the base; refuses a folder with another base, and one that holds something else.
+        base: the command line of the base; refuses a folder with another base.
     """
     marker = folder / RECORD.name
-    claim_folder(folder, "--save_path", RECORD, None)
     if not marker.is_file():
         return {}
     try:

@@ -31,8 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     root = args.dataset_path or f"./{args.dataset}"
     dataset, findings = search(args.dataset, DATASETS[args.dataset], root)
-    if args.output:
-        claim_file(Path(args.output), "--output", _SIGNATURE, args.force)
+    if not args.output:
+        return _check(args, dataset, findings)
+    with claim_file(Path(args.output), "--output", _SIGNATURE, args.force):
+        return _check(args, dataset, findings)
+
+
+def _check(args: argparse.Namespace, dataset: Dataset, findings: list[Finding]) -> int:
     findings += _missing_splits(dataset)
     start = time.perf_counter()
     samples = check_samples(dataset)

@@ -8,7 +8,8 @@ overview, copypaste.png, and a record, copypaste.json.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -53,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     rules = data.spec.BLOB_RULES if options.blob_rules is None else parse_rules(options.blob_rules)
     rules = rule_ids(rules, data.labels)
     output = Path(options.output).resolve()
-    _claim(output, Path(data.root).resolve(), options.force)
-    older = read_sources(data.root)
-    found = dataset_statistics(data, "train")
+    with _claim(output, Path(data.root).resolve(), options.force):
+        older = read_sources(data.root)
+        found = dataset_statistics(data, "train")
 
-    from tools.copypaste import making
+        from tools.copypaste import making
 
-    request = making.Request(classes, rules, options.num, options.objects, options.seed, older)
-    making.make(data, found, request, output, _RECORD, {"options": asdict(options)})
+        request = making.Request(classes, rules, options.num, options.objects, options.seed, older)
+        making.make(data, found, request, output, _RECORD, {"options": asdict(options)})
 
 
 def _parse(argv: Sequence[str] | None) -> Options:
@@ -93,13 +94,15 @@ def _without_held_out(data: Dataset, train_on: str, holdout: str | None) -> Data
     return replace(data, splits={"train": kept})
 
 
-def _claim(output: Path, root: Path, force: bool) -> None:
+@contextmanager
+def _claim(output: Path, root: Path, force: bool) -> Generator[None, None, None]:
     """Refuse a folder that holds the data set or files of others, even with --force."""
     if output == root or output in root.parents:
         raise InputError(f"--output {output} holds the data set itself; name another folder")
-    claim_folder(output, "--output", _RECORD, None, whole=True)
-    if output.is_dir() and any(output.iterdir()) and not force:
-        raise InputError(f"--output {output} holds images of an earlier call; name another folder, or add --force")
+    with claim_folder(output, "--output", _RECORD, None, whole=True):
+        if output.is_dir() and any(output.iterdir()) and not force:
+            raise InputError(f"--output {output} holds images of an earlier call; name another folder, or add --force")
+        yield
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import numpy as np
 from helpers.errors import exit_status
 from helpers.images import read_label
 from helpers.labels import LabelTable
-from helpers.output import Record, Signature, claim_file, claim_folder, replacing_folders, write_text
+from helpers.output import Record, Signature, claim_file, claim_folder, replacing_folders, writing
 from helpers.parsing import Parser
-from helpers.run_folder import read_options_file
+from helpers.run_folder import RunFolder, read_options_file
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all
 from helpers.threads import map_in_threads
@@ -47,19 +47,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the gallery of a run."""
     args = _parse(argv)
     run = open_run(args.run)
-    environment = read_options_file(run.options)
-    stored = environment.pop("options", {})
-    history = read_history(run)
     output = Path(args.output) if args.output else run.path
     target = output / f"gallery_{args.split}.html"
     folder = output / f"gallery_{args.split}_full"
-    claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True)
-    claim_folder(folder, "--output", _RECORD, args.force)
+    with (
+        claim_file(target, "--output", _SIGNATURE, args.force, in_new_folder=True),
+        claim_folder(folder, "--output", _RECORD, args.force),
+    ):
+        _make(args, run, target, folder)
+
+
+def _make(args: argparse.Namespace, run: RunFolder, target: Path, folder: Path) -> None:
+    environment = read_options_file(run.options)
+    stored = environment.pop("options", {})
+    history = read_history(run)
     dataset = open_run_dataset(args.dataset, args.dataset_path, run.path)
     samples = dataset.split(args.split)
     images = evaluate(dataset, samples, find_predictions(run.results(args.split), samples))
     shown = images[: args.max]
-    thumbnails = _render(dataset, shown, None if args.embed else args.width, folder)
     notes = split_warnings({str(run.path): stored}) if args.split == "val" else []
     info = page.PageInfo(
         generator=_PROGRAM,
@@ -72,7 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Curves": sections.curve_section(history),
         "Options": sections.option_section(stored, environment, DEFAULTS),
     }
-    write_text(target, _build_page(info, dataset.labels, images, thumbnails, training_sections))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folders(folder, record=_RECORD) as (fresh,), writing(target) as new_page:
+        thumbnails = _render(dataset, shown, None if args.embed else args.width, fresh)
+        text = _build_page(info, dataset.labels, images, thumbnails, training_sections)
+        new_page.write_text(text, encoding="utf-8")
+    if not any(folder.iterdir()):
+        folder.rmdir()
     for line in notes:
         print(line)
     size = f"{target.stat().st_size / 2**20:.1f} MiB"
@@ -124,18 +135,14 @@ def worst_first(confusions: Iterable[np.ndarray], labels: LabelTable) -> np.ndar
 
 def _render(dataset: Dataset, images: Sequence[PredictedImage], width: int | None, folder: Path) -> list[Thumbnails]:
     """`tools.gallery.thumbnails.render` of all images; files of full size go into `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folders(folder, record=_RECORD) as (fresh,):
-        rendered = map_in_threads(
-            lambda image: render(dataset, image.sample, image.prediction, width, fresh),
-            images,
-            description="thumbnails",
-        )
-        names = sorted(path.name for path in fresh.iterdir())
-        if names:
-            _RECORD.write(fresh, names)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    rendered = map_in_threads(
+        lambda image: render(dataset, image.sample, image.prediction, width, folder),
+        images,
+        description="thumbnails",
+    )
+    names = sorted(path.name for path in folder.iterdir())
+    if names:
+        _RECORD.write(folder, names)
     return rendered
 
 

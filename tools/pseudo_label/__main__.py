@@ -51,12 +51,17 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> None:
     """Label the images of the folders named on the command line."""
     options = parse(argv)
-    weights = runs.vote_weights(options.mix, len(options.runs))
     sources = [runs.open_source(argument) for argument in options.runs]
     images = find_images(options.input)
     output = Path(options.output)
-    claim_folder(output, "--output", RECORD, options.force, whole=True)
-    refuse_inside(images, output)
+    with claim_folder(output, "--output", RECORD, options.force, whole=True):
+        refuse_inside(images, output)
+        label(options, sources, images, output)
+
+
+def label(options: Options, sources: Sequence[runs.Source], images: Sequence[Path], output: Path) -> None:
+    """Predict the images by a vote of the runs, and write their labels."""
+    weights = runs.vote_weights(options.mix, len(options.runs))
     data = open_data(sources, options.dataset_path)
     began = time.monotonic()
 
@@ -114,7 +119,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     add("--mst", action="store_true", help="8 scales, each also flipped horizontally (default: single scale)")
     add("--dataset_path", metavar="FOLDER", help="the runs' data set, if it has moved")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    add("--force", action="store_true", help="replace a folder that holds files of others, which are lost")
+    add("--force", action="store_true", help="write into a folder that holds files of others, which stay")
     options = Options(**vars(parser.parse_args(argv)))
     for name in ("confidence", "per_class"):
         value = getattr(options, name)

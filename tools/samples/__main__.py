@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = Path(asked.output)
     if output.suffix.lower() != ".png":
         raise InputError(f"--output {output}: name a .png file")
-    claim_file(output, "--output", _SIGNATURE, asked.force)
+    with claim_file(output, "--output", _SIGNATURE, asked.force):
+        _draw(output, asked.num, training)
+
+
+def _draw(output: Path, num: int, training: options.Options) -> None:
     data = setup.open_data(training.data, training.prediction, predict=False, overfit=None)
     training = setup.fill_defaults(training, data)
     setup.check_classes(training.augmentation, data)
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     seed = training.run.seed
     assert seed is not None, "filled in by fill_defaults"
-    drawn = rows.draw_rows(rows.Sampler(training.data, training.augmentation, seed, data, statistics, asked.num))
+    drawn = rows.draw_rows(rows.Sampler(training.data, training.augmentation, seed, data, statistics, num))
     with writing(output) as fresh:
         draw_pairs(drawn, data.labels).savefig(fresh, metadata={"Software": _PROGRAM})
     left_out = [name for name in rows.ROWS if name not in drawn]
