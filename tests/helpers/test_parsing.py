@@ -98,9 +98,9 @@ def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
     ("content", "words"),
     [
         (None, "missing.txt"),
-        (b"--loss 'ce\n", "an option file cannot be read"),
+        (b"--loss 'ce\n", "cannot be read"),
         (b"--los ce\n", "--los"),
-        (b"--loss \xff\xfe\n", "not UTF-8"),
+        (b"--loss \xff\xfe\n", "not text in UTF-8"),
         (b"@missing.txt\n", "names itself"),
     ],
 )
