@@ -39,6 +39,7 @@ LENGTHS = ("epochs", "steps", "time_budget")  # three ways to set the length of 
 # Scopes of options. "run", the default of `Option`, is for options that define the run: a resumed run must keep their values.
 COMMAND = "command"  # for one command only: neither read back from a run folder nor compared with it
 PREDICTION = "prediction"  # how images are predicted: kept by a resumed run, but not by --predict
+START = "start"  # as "run", for options that only decide how a run starts: nothing can change them later
 CHANGEABLE = "changeable"  # kept by a resumed run, which may also be given another value
 
 # Options that decide the names and shapes of the weights.
@@ -77,7 +78,7 @@ class RunOptions:
         help="continue although options or data differ from the run's; the change is recorded")
     save_minutes: float = option(2.0, metavar="M", allowed=POSITIVE, scope=COMMAND,
         help="save at least this often between validations; every validation ends with a save")
-    pretrained: str | None = option(None, metavar="FILE", not_empty=True,
+    pretrained: str | None = option(None, metavar="FILE", scope=START, not_empty=True,
         help="start from these weights instead of from scratch")
     predict: bool = option(False, scope=COMMAND,
         help="predict val and test with the best weights of --save_path, without training")
@@ -200,7 +201,7 @@ class ModelOptions:
     aux: float = option(0.0, metavar="WEIGHT", allowed=NOT_NEGATIVE,
         help="weight of the loss of an auxiliary head on a DeepLab's third stage, in training (default: none; "
              "usual: 0.4)")
-    zero_init: bool = option(False, "residual blocks start as the identity: gamma 0 in their last norms")
+    zero_init: bool = option(False, "residual blocks start as the identity: gamma 0 in their last norms", scope=START)
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ GROUPS: Mapping[str, type] = {
 }
 OPTIONS: Mapping[str, Option] = {each.name: each for group in GROUPS.values() for each in options_of(group)}
 PER_COMMAND = tuple(name for name, each in OPTIONS.items() if each.scope == COMMAND)
-RESUMABLE = tuple(name for name, each in OPTIONS.items() if each.scope != "run")
+RESUMABLE = tuple(name for name, each in OPTIONS.items() if each.scope not in ("run", START))
 
 
 def parser() -> Parser:

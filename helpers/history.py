@@ -3,10 +3,12 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from helpers.errors import InputError
 from helpers.output import write_text
+from helpers.text_files import read_text
 
 History = dict[str, list[float]]
 
@@ -70,6 +72,35 @@ def write_logs(folder: Path, history: History) -> None:
     """Write log_epoch.csv and log_time.csv from the whole history, so that an interrupted run never loses or repeats a row."""
     for name, columns in LOGS.items():
         write_text(Path(folder) / name, _csv(history, columns))
+
+
+def read_log(path: Path) -> History:
+    """The known columns of a log_epoch.csv, by their names in it, NaN for missing values; {} without an epoch.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return _read_columns(path, ("epoch", "miou"), ("epoch", *COLUMNS))
+
+
+def read_seconds(path: Path) -> list[float]:
+    """The duration of each epoch in a log_time.csv; raises `InputError` for a damaged file."""
+    return _read_columns(path, ("seconds",), ("seconds",)).get("seconds", [])
+
+
+def _read_columns(path: Path, needed: Collection[str], known: Collection[str]) -> History:
+    remedy = "restore it, or remove it to go without curves"
+    lines = read_text(path, remedy).splitlines()
+    try:
+        header, *rows = csv.reader(lines, strict=True)
+        if missing := [name for name in needed if header.count(name) != 1]:
+            raise ValueError(f"its first line has no single column {missing[0]!r}")
+        table = {name: [float(row[header.index(name)]) for row in rows] for name in header if name in known}
+        if not all(map(math.isfinite, table.get("epoch", ()))):
+            raise ValueError("the number of an epoch is not finite")
+    except (ValueError, IndexError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
+    return table if rows else {}
 
 
 def _csv(history: History, columns: Mapping[str, str]) -> str:

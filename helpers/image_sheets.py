@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from helpers.errors import naming
 from helpers.images import colorize, overlay, read_image, read_label, write_png
 from helpers.labels import LabelTable
 
@@ -39,7 +40,8 @@ def save_grid(rows: Sequence[Sequence[np.ndarray]], path: Path, width: int = 160
         scale = int(scale)
         method = Image.Resampling.NEAREST
     size = (math.ceil(grid.shape[1] * scale), math.ceil(grid.shape[0] * scale))
-    Image.fromarray(grid).resize(size, method).save(path)
+    with naming(path):
+        Image.fromarray(grid).resize(size, method).save(path)
 
 
 def draw_pairs(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], labels: LabelTable) -> Figure:

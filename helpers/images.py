@@ -2,13 +2,14 @@
 
 import os
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from helpers.errors import InputError
+from helpers.errors import InputError, naming
 
 Image.MAX_IMAGE_PIXELS = 2**29  # Pillow warns above it and refuses twice as many; these are the user's own images
 
@@ -145,7 +146,8 @@ def read_instances(path: Path) -> np.ndarray:
 
 def write_png(path: Path | IO[bytes], pixels: np.ndarray, compress_level: int = 6) -> None:
     """Write uint8 (H, W) or (H, W, 3), or uint16 (H, W)."""
-    Image.fromarray(pixels).save(path, format="PNG", compress_level=compress_level)
+    with naming(path) if isinstance(path, Path) else nullcontext():
+        Image.fromarray(pixels).save(path, format="PNG", compress_level=compress_level)
 
 
 def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:

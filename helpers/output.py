@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import lock
-from helpers.errors import InputError
+from helpers.errors import InputError, naming
 
 
 def _machine() -> str:
@@ -73,7 +73,7 @@ class Record:
         text = (folder / self.name).read_text(encoding="utf-8", errors="replace")
         try:
             about = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             about = {"files": text.splitlines()}
         unsigned = {"made by": self.program} if self.unsigned else {}
         about = {**unsigned, **about} if isinstance(about, dict) else unsigned
@@ -210,7 +210,7 @@ def temporary(target: Path) -> Generator[Path, None, None]:
 @contextmanager
 def writing(path: Path) -> Generator[Path, None, None]:
     """A temporary name for a file, which replaces `path` when the block ends without an error."""
-    with temporary(path) as fresh:
+    with naming(path), temporary(path) as fresh:
         yield fresh
         os.replace(fresh, path)
 
@@ -218,7 +218,7 @@ def writing(path: Path) -> Generator[Path, None, None]:
 def write_text(path: Path | str, text: str) -> None:
     """Write a small file as a whole or not at all."""
     with writing(Path(path)) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # of odd file names
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def replacing_folders(*folders: Path, record: Record | None = None) -> Generator
     targets = [Path(folder).resolve() for folder in folders]
     for target in targets:
         refuse_unwritable(target, "output", is_folder=True)
-    with ExitStack() as stack:
+    with naming(targets[0]), ExitStack() as stack:
         for target in targets:
             stack.enter_context(lock.locked(target, wait=True))
         fresh = {target: stack.enter_context(temporary(target)) for target in targets}

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from helpers.errors import InputError
+from helpers.forms import misfit
+from helpers.text_files import read_text
 
 Value = bool | int | float | str | tuple | None  # of an option
 INF = math.inf
@@ -103,16 +105,14 @@ class Option:
             return None
         value = tuple(stored) if isinstance(stored, list) else stored
         values = value if isinstance(value, tuple) else (value,)
-        fits = (self.count is not None) == isinstance(value, tuple) and all(map(self._fits, values))
-        if not fits:
+        has_count = isinstance(value, tuple) if self.count == "+" else self.count in (len(values), None)
+        if (self.count is None) == isinstance(value, tuple) or not (has_count and all(map(self._fits, values))):
             known = f", known are {', '.join(map(str, self.choices))}" if self.choices else ""
-            raise InputError(f"the stored options of the run are damaged: {self.name} is {stored!r}{known}")
+            raise InputError(f"the stored options of the run are damaged: {self.name} is {str(stored)[:60]}{known}")
         return typing.cast("Value", value)
 
     def _fits(self, value: object) -> bool:
-        kinds = (int, float) if self.kind is float else (self.kind,)
-        is_kind = isinstance(value, kinds) and (self.kind is bool or not isinstance(value, bool))
-        return is_kind and (not self.choices or value in self.choices)
+        return misfit(value, self.kind, self.name) is None and (not self.choices or value in self.choices)
 
 
 def option(default: Value, help: str, **attributes: object) -> typing.Any:
@@ -169,19 +169,12 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **settings: typing.Any) -> None:
-        super().__init__(allow_abbrev=False, fromfile_prefix_chars="@", **settings)
+        super().__init__(allow_abbrev=False, **settings)
+        self.register("type", int, integer)
 
     def parse_known_args(self, args=None, namespace=None):  # noqa: ANN001, ANN201 - argparse's own signature
         """As argparse does; raises `InputError` for an option file that does not exist or cannot be read."""
-        for argument in sys.argv[1:] if args is None else args:
-            if argument.startswith("@") and not os.path.isfile(argument[1:]):
-                raise InputError(f"{argument}: there is no option file {argument[1:]}")
-        try:
-            return super().parse_known_args(args, namespace)
-        except UnicodeDecodeError as error:
-            raise InputError(f"an option file is not UTF-8 text: {error}") from None
-        except RecursionError:
-            raise InputError("an option file names itself, directly or through others") from None
+        return super().parse_known_args(expanded(sys.argv[1:] if args is None else args), namespace)
 
     def parse_typed(self, argv: Sequence[str] | None) -> dict[str, Value]:
         """The options that were typed: name -> value.
@@ -199,12 +192,38 @@ class Parser(argparse.ArgumentParser):
         """Raise an `InputError`, which programs print before they exit with status 2."""
         raise InputError(f"{message} (see --help)")
 
-    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
-        """Split a line of an option file as a shell would."""
-        try:
-            return shlex.split(arg_line, comments=True)
-        except ValueError as error:  # an unbalanced quotation mark
-            raise InputError(f"the line {arg_line!r} of an option file cannot be read: {error}") from None
+
+def expanded(arguments: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
+    """The arguments with those in the file for each `@FILE`; each line of a file is split as a shell would.
+
+    Args:
+        within: the option files that are being read.
+    """
+    found = []
+    for argument in arguments:
+        if not argument.startswith("@"):
+            found.append(argument)
+            continue
+        path = argument[1:]
+        if not os.path.isfile(path):
+            raise InputError(f"{argument}: there is no option file {path}")
+        if os.path.realpath(path) in within:
+            raise InputError(f"the option file {path} names itself, directly or through others")
+        for line in read_text(path, "save the option file as UTF-8 text").split("\n"):
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError as error:  # an unbalanced quotation mark
+                raise InputError(f"{path}: the line {line!r} cannot be read: {error}") from None
+            found += expanded(words, (*within, os.path.realpath(path)))
+    return found
+
+
+def integer(text: str) -> int:
+    """As int(); raises `ValueError` for more than 64 bits, which nothing here counts to and not every library takes."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 class Switch(argparse.Action):

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.errors import naming
+
 _TRAINING, _VALIDATION = "#8aa4c8", "#c0392b"
 _BETTER, _WORSE, _UNDECIDED = "#2e7d4f", "#c0392b", "#6b7785"
 # Okabe and Ito's colors, distinguishable for color-blind readers; where they repeat, the line style differs.
@@ -46,7 +48,8 @@ def learning_curve(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.legend(frameon=False, fontsize=8, loc=legend)
         _style(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def differences(rows: Mapping[str, tuple[float, float, Sequence[float]]], path: Path) -> None:
@@ -72,7 +75,8 @@ def differences(rows: Mapping[str, tuple[float, float, Sequence[float]]], path: 
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("points of mIoU against the base (mean, 95 % interval; one dot per seed)")
     _style(axes, grid="x")
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def compared_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
@@ -95,7 +99,8 @@ def compared_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], path
         axes.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def compared_classes(names: Sequence[str], ious: Mapping[str, np.ndarray], path: Path) -> None:
@@ -121,7 +126,8 @@ def compared_classes(names: Sequence[str], ious: Mapping[str, np.ndarray], path:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def _mark_best(axes: Axes, miou: Sequence[float]) -> None:

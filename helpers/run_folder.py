@@ -7,12 +7,48 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from helpers.errors import InputError
 from helpers.output import temporary, write_text
+from helpers.text_files import read_json
 
 StoredOptions = dict[str, Any]  # plain JSON values
+
+
+class ExtraRecord(TypedDict):
+    """A folder of --extra_data in options.json; `round` is of self-training, 0 for other folders."""
+
+    folder: str
+    round: int
+
+
+# What programs read again of options.json besides the options; it holds more.
+_Provenance = TypedDict(
+    "_Provenance",
+    {
+        "typed": list[str],
+        "external weights": str,
+        "extra data": list[ExtraRecord],
+        "made by": str,
+        "votes": dict[str, Any],
+    },
+    total=False,
+)
+
+
+class _DataOptions(TypedDict, total=False):
+    """The options by which other programs find the data of a run; `learning.run.command_line` checks all of them."""
+
+    dataset: str | None
+    dataset_path: str | None
+    train_on: str | None
+    holdout: str | None
+    extra_data: list[str] | None
+
+
+class _OptionsFile(_Provenance):
+    options: _DataOptions
 
 
 @dataclass(frozen=True)
@@ -107,14 +143,7 @@ def read_options_file(path: Path) -> StoredOptions:
     """
     if not Path(path).is_file():
         return {}
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if isinstance(content["options"], dict):
-            return content
-        reason = "it has no options"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"{path} is damaged ({reason}); restore it, or remove it and type every option of the run")
+    return {**read_json(path, _OptionsFile, "restore it, or remove it and type every option of the run")}
 
 
 def write_options(path: Path, options: Mapping[str, object], provenance: Mapping[str, object]) -> None:

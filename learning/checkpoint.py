@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from helpers.errors import InputError
+from helpers.errors import InputError, error_line
+from helpers.forms import leaves, misfit
 from helpers.output import writing
 
 # The tutorial's checkpoints hold its scores as numpy scalars; no other types than these are allowed besides torch's own.
@@ -48,8 +49,8 @@ def save(state: Mapping[str, object], path: str | Path, previous: str | Path | N
             if previous is not None and path.exists():
                 _link(path, Path(previous))
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"cannot write {path}: {error}; make room or name another --save_path") from error
+    except OSError as error:
+        raise InputError(error_line(error)) from error
 
 
 # The CRC-32 of the zip file would not do: torch does not verify it, and `ZipFile.testzip` does not cover the attributes of its
@@ -122,24 +123,10 @@ def load(path: str | Path) -> State:
     """
     if not Path(path).is_file():
         raise InputError(f"there is no checkpoint {path}")
-    state = _read(path)
-    if not isinstance(state, Mapping):
-        state = {}
-    if "checksum" in state and state["checksum"] != checksum(state):
-        raise InputError(f"{path} is damaged: its content does not have the checksum that was written with it")
-    weights = state.get("model_state_dict", state)
-    if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise InputError(f"{path} holds no model weights: expected a dict with model_state_dict")
-    state = dict(state) if "model_state_dict" in state else {}
-    state["model_state_dict"] = {name.removeprefix("module."): value for name, value in weights.items()}
-    return state
-
-
-def _read(path: str | Path) -> object:
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd files, which raise below
-            return torch.load(path, map_location="cpu", weights_only=True)
+        state = _read(path)
+        _check_content(state)
+        is_damaged = isinstance(state, dict) and "checksum" in state and state["checksum"] != checksum(state)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -148,15 +135,67 @@ def _read(path: str | Path) -> object:
     except Exception as error:  # torch raises many kinds of errors for damaged files
         reason = "".join(str(error).splitlines()[:1])
         raise InputError(f"{path} is not a checkpoint, or is damaged: {type(error).__name__} {reason}") from None
+    if is_damaged:
+        raise InputError(f"{path} is damaged: its content does not have the checksum that was written with it")
+    state = state if isinstance(state, dict) else {}
+    whole = state if "model_state_dict" in state else {}
+    return {**whole, "model_state_dict": _weights(state.get("model_state_dict", state), path)}
+
+
+def _read(path: str | Path) -> Any:
+    with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd files, which raise
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_content(state: object) -> None:
+    """Raise `ValueError` for content that no program here saves and that cannot be used as usual tensors and values can."""
+    for leaf in leaves(state):
+        if not isinstance(leaf, torch.Tensor):
+            continue
+        if leaf.layout != torch.strided or leaf.is_quantized or leaf.is_complex() or leaf.device.type != "cpu":
+            raise ValueError(
+                f"a tensor that is not dense, real and stored in the file: {leaf.layout}, {leaf.dtype}, {leaf.device}"
+            )
+        if leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes():
+            raise ValueError(f"a tensor of {leaf.numel()} values, which the file does not hold")
+
+
+def _weights(weights: object, path: str | Path) -> dict[str, torch.Tensor]:
+    """Weights by name, without `module.`; raises `InputError` for anything else."""
+    if not weights or misfit(weights, dict[str, torch.Tensor], "model_state_dict"):
+        raise InputError(f"{path} holds no model weights: expected a dict with model_state_dict")
+    return {name.removeprefix("module."): value for name, value in cast("Weights", weights).items()}
+
+
+def check_form(state: State, form: type, path: str | Path) -> None:
+    """Raise `InputError` where the entries of a checkpoint do not have the types of a TypedDict."""
+    if reason := misfit(state, form, "the checkpoint"):
+        raise InputError(f"{path} is damaged ({reason}); name another checkpoint")
+
+
+def stored_options(state: State) -> dict[str, Any]:
+    """The options of the run that a checkpoint was saved with; {} where it holds none, as the tutorial's."""
+    found = state.get("options")
+    return found if isinstance(found, dict) else {}
 
 
 def load_validated(path: str | Path) -> State:
     """As `load`, with the weights that were validated: the averaged ones of a run with --ema, where the file holds both."""
     state = load(path)
-    return state | {"model_state_dict": (state.get("average") or state)["model_state_dict"]}
+    average = state.get("average")
+    if not isinstance(average, dict) or "model_state_dict" not in average:
+        return state
+    return state | {"model_state_dict": _weights(average["model_state_dict"], path)}
 
 
-def load_weights(model: torch.nn.Module, state: State, path: str | Path, architecture: Mapping[str, object]) -> None:
+def load_weights(
+    model: torch.nn.Module,
+    state: State,
+    path: str | Path,
+    architecture: Mapping[str, object],
+    may_differ: bool = False,
+) -> None:
     """Load all weights of a checkpoint.
 
     Args:
@@ -164,19 +203,21 @@ def load_weights(model: torch.nn.Module, state: State, path: str | Path, archite
         state: from `load`.
         path: its file, for messages.
         architecture: the options that decide the weights, such as {"model": ..., "norm": ..., "dataset": ...}.
+        may_differ: accept other options than the checkpoint's where its weights fit all the same.
 
     Raises:
         InputError: names the option that differs from the checkpoint's, or the weights that do not fit.
     """
-    stored = state.get("options") or {}
-    for name, value in architecture.items():
-        if name in stored and stored[name] != value:
-            raise InputError(f"{path} was trained with --{name} {stored[name]}, but --{name} is {value}")
+    stored = stored_options(state)
     expected = model.state_dict()
     weights = without_void(state["model_state_dict"], expected)
-    if mismatch := _mismatch(weights, expected):
+    mismatch = _mismatch(weights, expected)
+    for name, value in architecture.items():
+        if name in stored and stored[name] != value and (mismatch or not may_differ):
+            raise InputError(f"{path} was trained with --{name} {stored[name]}, but --{name} is {value}")
+    if mismatch:
         options = " ".join(f"--{name} {value}" for name, value in architecture.items())
-        raise InputError(f"{path} does not fit {options}: {mismatch}")
+        raise InputError(f"{path} does not fit {options or 'the options of its run'}: {mismatch}")
     model.load_state_dict(weights)
 
 

@@ -1,22 +1,41 @@
 """Reads a run folder: its log, and the counted pixels of its predictions."""
 
-import csv
-import json
 import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypedDict
 
 import numpy as np
 
 from helpers.errors import InputError
-from helpers.history import COLUMNS
+from helpers.history import read_log
+from helpers.parsing import Range
 from helpers.run_folder import RunFolder
 from helpers.scoring import scores
 from helpers.scoring.counting import count_all
+from helpers.text_files import read_json
 from learning.data.datasets.base import Dataset
 from learning.data.predictions import find_predictions, labeled_samples
+
+Pixels = Annotated[int, Range("0 or more", at_least=0)]
+
+
+class _ClassCounts(TypedDict):
+    tp: Pixels
+    fp: Pixels
+    fn: Pixels
+
+
+class _Scored(TypedDict, total=False):
+    dataset: str
+
+
+class _Report(_Scored):
+    """What is read again of results.json: the counts of each class in each image."""
+
+    split: str
+    images: dict[str, dict[str, _ClassCounts]]
 
 
 class Counts(NamedTuple):
@@ -29,7 +48,7 @@ class Counts(NamedTuple):
         tp, fp, fn: int64 (n, C).
     """
 
-    dataset: str
+    dataset: str | None
     names: tuple[str, ...]
     classes: tuple[str, ...]
     tp: np.ndarray
@@ -49,13 +68,7 @@ def read_history(run: RunFolder) -> dict[str, list[float]]:
     path = run.path / "log_epoch.csv"
     if not path.is_file():
         return {}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        known = [name for name in ("epoch", *COLUMNS) if rows and name in rows[0]]
-        return {name: [float(row[name]) for row in rows] for name in known}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); restore it, or remove it to go without curves") from None
+    return read_log(path)
 
 
 def read_counts(run: RunFolder, split: str, find_dataset: Callable[[Path], Dataset]) -> Counts:
@@ -84,21 +97,19 @@ def _stored_counts(run: RunFolder, split: str) -> Counts:
             f"{run.path} has neither {run.results(split).name} nor results.json; predict first: "
             f"python baseline.py --save_path {shlex.quote(str(run.path))} --predict"
         )
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        stored_split = report["split"]
-        dataset = report.get("dataset")
-        images = report["images"]
-        classes = tuple(next(iter(images.values())))
-        tp, fp, fn = (
-            np.array([[image[name][count] for name in classes] for image in images.values()], np.int64)
-            for count in ("tp", "fp", "fn")
-        )
-    except (OSError, ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); recreate it with evaluate.py") from None
-    if stored_split != split:
-        raise InputError(f"{path} is of the {stored_split} images; give --split {stored_split}")
-    return Counts(dataset, tuple(images), classes, tp, fp, fn)
+    remedy = "recreate it with evaluate.py"
+    report = read_json(path, _Report, remedy)
+    if report["split"] != split:
+        raise InputError(f"{path} is of the {report['split']} images; give --split {report['split']}")
+    images = report["images"]
+    classes = tuple(next(iter(images.values()), ()))
+    if not classes or any(set(image) != set(classes) for image in images.values()):
+        raise InputError(f"{path} is damaged (it has no counts of the same classes for every image); {remedy}")
+    tp, fp, fn = (
+        np.array([[image[name][count] for name in classes] for image in images.values()], np.int64)
+        for count in ("tp", "fp", "fn")
+    )
+    return Counts(report.get("dataset"), tuple(images), classes, tp, fp, fn)
 
 
 def format_value(value: object) -> str:

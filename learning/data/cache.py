@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -51,8 +52,11 @@ class Header(TypedDict):
 
 
 def default_folder() -> Path:
-    """The user's cache folder, by the XDG specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minicity-segmentation"
+    """The user's cache folder, by the XDG specification; for a user without a home, a temporary one."""
+    home = os.path.expanduser("~")
+    is_known = os.path.isabs(home)
+    cache = Path(home, ".cache") if is_known else Path(tempfile.gettempdir(), f"cache-{os.getuid()}")
+    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "minicity-segmentation"
 
 
 def num_bytes(sizes: np.ndarray | Iterable[Sequence[int]]) -> int:

@@ -2,11 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 
 from helpers.errors import InputError
+from helpers.text_files import read_text
 from learning.data.datasets.base import DatasetSpec
 
 
@@ -105,18 +105,16 @@ def _read(text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
     except ValueError:
         pass
+    expected = "expected a JSON list of numbers, or one number a line, each alone or after a name"
     try:
-        content = Path(text).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+        content = read_text(text, expected)
+    except OSError as error:
         raise InputError(
-            f"--class_weights {text}: expected none, ocnet, enet, median, or a file of numbers ({reason})"
+            f"--class_weights {text}: expected none, ocnet, enet, median, or a file of numbers ({error.strerror})"
         ) from None
     try:
         if content.lstrip().startswith("["):
             return [float(number) for number in json.loads(content)]
         return [float(line.split()[-1]) for line in content.splitlines() if line.strip()]
-    except (ValueError, TypeError):
-        raise InputError(
-            f"--class_weights {text}: expected a JSON list of numbers, or one number a line, each alone or after a name"
-        ) from None
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise InputError(f"--class_weights {text}: {expected}") from None

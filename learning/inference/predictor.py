@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 import numpy as np
 import torch
 
 from helpers import run_folder
 from helpers.errors import InputError
+from helpers.parsing import Range
 from learning import checkpoint
 from learning.data.augmentation import transforms
 from learning.data.datasets import DATASETS
@@ -15,6 +17,17 @@ from learning.image_size import Size, fitted_size
 from learning.inference.predict import MST_SCALES, average_logits, read_classes
 from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
+
+
+class _TrainedOptions(TypedDict):
+    """What is read of the options that a run was trained with."""
+
+    dataset: str
+    model: str
+    norm: str
+    test_size: list[Annotated[int, Range("64 .. 16384 pixels", at_least=64, at_most=16384)]]
+    dataset_mean: list[Annotated[float, Range("0 .. 1", at_least=0, at_most=1)]]
+    dataset_std: list[Annotated[float, Range("above 0, up to 1", above=0, at_most=1)]]
 
 
 class Predictor:
@@ -34,9 +47,10 @@ class Predictor:
 
     def __init__(self, path: Path, device: torch.device | str) -> None:
         state = checkpoint.load_validated(path)
-        stored = state.get("options") or run_folder.read_options(path.parent / "options.json")
+        stored = checkpoint.stored_options(state) or run_folder.read_options(path.parent / "options.json")
         if not stored:
             raise InputError(f"{path} does not contain the options of its run, and there is no options.json beside it")
+        checkpoint.check_form(stored, _TrainedOptions, path)
         tables = {"dataset": DATASETS, "model": MODELS, "norm": NORMS}
         if any(stored.get(name) not in table for name, table in tables.items()):
             raise InputError(f"{path} was trained with a data set, model or norm that this version does not know")
@@ -44,6 +58,10 @@ class Predictor:
         self.size: Size = tuple(stored["test_size"])
         self.mean = stored["dataset_mean"]
         self.std = stored["dataset_std"]
+        if (len(self.size), len(self.mean), len(self.std)) != (2, 3, 3):
+            raise InputError(
+                f"{path} is damaged: the test_size, dataset_mean or dataset_std of its options is incomplete"
+            )
         self.device = torch.device(device)
         model = build_model(Architecture.from_stored(stored, len(self.labels.classes)), seed=0)
         checkpoint.load_weights(model, state, path, {})

@@ -7,6 +7,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from helpers.errors import InputError
+from learning.models.aspp import RATES
 from learning.models.blocks import Block
 from learning.models.deeplab import deeplabv3, deeplabv3plus
 from learning.models.resnet import Residual
@@ -45,13 +47,19 @@ class Architecture:
     @classmethod
     def from_stored(cls, stored: Mapping[str, object], num_classes: int) -> "Architecture":
         """The architecture that a run's options describe; an option that an older run lacks has its default of that time."""
+        name = str(stored["model"])
         output_stride = stored.get("output_stride")
+        aux = stored.get("aux")
+        if output_stride not in ((None, *RATES) if name.startswith("DeepLab") else (None,)):
+            raise InputError(f"the stored options of the run are damaged: {name} with output_stride {output_stride}")
+        if aux and not name.startswith("DeepLab"):
+            raise InputError(f"the stored options of the run are damaged: {name} with aux {aux}")
         return cls(
-            name=str(stored["model"]),
+            name=name,
             num_classes=num_classes,
             norm=str(stored["norm"]),
             output_stride=output_stride if isinstance(output_stride, int) else None,
-            aux=bool(stored.get("aux")),
+            aux=bool(aux),
             zero_init=bool(stored.get("zero_init")),
         )
 

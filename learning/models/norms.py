@@ -112,9 +112,18 @@ def instance_norm(channels: int) -> InstanceNorm:
     return InstanceNorm(channels, affine=True)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm that accepts a single value per group, which is its own mean: the result is beta."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same shape."""
+        # As in torch, without its check of size.
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps, torch.backends.cudnn.enabled)
+
+
+def group_norm(channels: int) -> GroupNorm:
     """GroupNorm with as many groups as `num_groups` says."""
-    return nn.GroupNorm(num_groups(channels), channels)
+    return GroupNorm(num_groups(channels), channels)
 
 
 def num_groups(channels: int, most: int = 32) -> int:

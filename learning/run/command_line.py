@@ -9,7 +9,7 @@ import options
 from helpers.errors import InputError
 from helpers.parsing import Value
 from learning.run import rules
-from options import OPTIONS, PER_COMMAND, Options
+from options import OPTIONS, PER_COMMAND, START, Options, option_names
 
 
 def parse(
@@ -94,6 +94,17 @@ def refuse_differences(names: Iterable[str], now: Mapping[str, object], stored: 
         raise InputError(
             f"--{name} {value} differs from the run's {then}: leave it out, start a new run, or continue with --override"
         )
+
+
+def refuse_late(typed: Iterable[str], now: Mapping[str, object], stored: Mapping[str, object]) -> None:
+    """Raise `InputError` for a typed option that only decides how a run starts, where the run has started otherwise."""
+    if not stored:
+        return
+    for name in option_names(START):
+        if name in typed and now[name] != stored.get(name, OPTIONS[name].older_runs):
+            raise InputError(
+                f"--{name} decides how a run starts, and this one has begun: leave it out, or start a new run without --resume"
+            )
 
 
 def _as_typed(value: object) -> object:

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from helpers import probabilities
 from helpers.errors import InputError
 from helpers.output import replacing_folders, set_aside
@@ -105,12 +103,8 @@ def score_writer(save_scores: str | None, folder: Path) -> Callable[[Named, tupl
     folder.mkdir(parents=True, exist_ok=True)
 
     def open_file(sample: Named, shape: tuple[int, int, int]) -> WriteRows:
-        file = probabilities.create_file(folder / f"{sample.name}{probabilities.SUFFIX}", shape, save_scores)
-
-        def write(top: int, rows: np.ndarray) -> None:
-            file[:, top : top + rows.shape[1]] = probabilities.encode(rows, save_scores)
-
-        return write
+        path = folder / f"{sample.name}{probabilities.SUFFIX}"
+        return probabilities.ProbabilityFile(path, shape, save_scores).write
 
     return open_file
 

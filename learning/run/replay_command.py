@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from typing import Annotated, TypedDict
 
 from helpers.errors import InputError
 from helpers.run_folder import RunFolder
@@ -12,6 +13,16 @@ from learning.run.build import Run, build_run
 from learning.run.setup import Setup
 from learning.training.nonfinite import NonFinite
 from learning.training.replay import replay_step
+from options import AT_LEAST_1, NOT_NEGATIVE
+
+
+class _Fault(TypedDict):
+    """What is read of a nonfinite.pth.tar."""
+
+    epoch: Annotated[int, NOT_NEGATIVE]
+    step: Annotated[int, NOT_NEGATIVE]
+    files: list[str]
+    processes: Annotated[int, AT_LEAST_1]
 
 
 def replay(setup: Setup) -> int:
@@ -21,6 +32,7 @@ def replay(setup: Setup) -> int:
     stored = checkpoint.load(path)
     if not {"epoch", "step", "files"} <= set(stored):
         raise InputError(f"--replay {path}: expected the nonfinite.pth.tar of a run that stopped at a step")
+    checkpoint.check_form(stored, _Fault, path)
     with closing(build_run(setup)) as run:
         checkpoint.load_weights(run.network.model, stored, path, {})
         epoch = stored["epoch"]

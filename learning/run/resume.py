@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 import options
 from helpers.errors import InputError
@@ -20,9 +21,13 @@ from learning.data.loaders import steps_per_epoch
 from learning.run import command_line
 from learning.run.build import Run, run_length
 from learning.run.setup import Setup
-from learning.run.state import Override, RunState, load_state
+from learning.run.state import Override, ResumableState, RunState, load_state
 from learning.training.schedule import RunLength
 from options import RunOptions
+
+
+class _BestWeights(TypedDict, total=False):
+    miou: float | None
 
 
 def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
@@ -36,11 +41,15 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
     path = Path(chosen.weights)
     stored = _load_last(path, folder)
     can_be_resumed = "optimizer_state_dict" in stored and "step" in stored  # the tutorial's checkpoints have no step
-    if not can_be_resumed or not (stored["metrics"] == {} or is_history(stored["metrics"])):
+    if not can_be_resumed or not (stored.get("metrics") == {} or is_history(stored.get("metrics"))):
         raise InputError(
             f"{path} cannot be resumed from: it holds weights only; name a checkpoint.pth.tar of this program, "
             "or start a new run from the weights with --pretrained"
         )
+    checkpoint.check_form(stored, ResumableState, path)
+    lengths = {len(values) for values in stored["metrics"].values()}
+    if len(lengths) > 1 or max(lengths, default=0) < stored["epoch"] + 1:
+        raise InputError(f"{path} is damaged: its history is shorter than its epochs; name another checkpoint")
     overrides = [*stored["overrides"], *_overridden(run, stored, chosen.override)]
     if stored["processes"] != distributed.world_size() and not chosen.override:
         raise InputError(
@@ -189,6 +198,7 @@ def _restore_best(path: Path, folder: RunFolder, state: RunState, length: RunLen
     best = path.parent / folder.best.name
     try:
         weights = checkpoint.load(best)
+        checkpoint.check_form(weights, _BestWeights, best)
     except InputError as error:  # missing or damaged
         if state.is_finished(length):
             raise InputError(

@@ -82,6 +82,8 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
         rules.check_combinations(parsed)  # not checked yet with --resume, which starts a run that does not exist
     parsed = parsed.replaced(**normalized_paths(parsed.run, parsed.data, parsed.loss))
     run = parsed.run
+    if not run.predict:
+        command_line.refuse_late(typed, parsed.stored(), stored)
     fixed = options.ARCHITECTURE if run.predict else set(options.OPTIONS) - set(options.RESUMABLE)
     if run.predict or not run.override:
         command_line.refuse_differences(typed & set(fixed), parsed.stored(), stored)
@@ -163,7 +165,7 @@ def _checkpoint_options(path: str | Path | None) -> Mapping[str, object]:
     # Imports torch: without options.json there is no faster way to read the options.
     from learning import checkpoint
 
-    return checkpoint.load(path).get("options") or {}
+    return checkpoint.stored_options(checkpoint.load(path))
 
 
 def check_run_folder(run: RunOptions, folder: RunFolder) -> None:

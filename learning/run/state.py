@@ -4,16 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
+from helpers.errors import InputError
 from helpers.history import History
+from helpers.parsing import Range
 from learning import checkpoint, distributed
 from learning.checkpoint import State
 from learning.run.build import Run
+from learning.training.ema import EMAState
 from learning.training.metrics import MetricsState
-from learning.training.optim import load_optimizer
+from learning.training.optim import OptimizerState, load_optimizer
 from learning.training.schedule import RunLength
+from options import ARCHITECTURE, AT_LEAST_1, NOT_NEGATIVE
 
 Override = dict[str, object]  # the option, its values before and after, and the epoch and step of the change
+
+
+class _LaterEntries(TypedDict, total=False):
+    """Entries that the checkpoints of older runs lack."""
+
+    spent: Annotated[float, NOT_NEGATIVE]
+    scaler_state_dict: dict[str, Any]
+    average: EMAState | None
+
+
+class ResumableState(_LaterEntries):
+    """What is read of a checkpoint to resume a run from it."""
+
+    epoch: Annotated[int, Range("-1 or more", at_least=-1)]
+    step: Annotated[int, NOT_NEGATIVE]
+    optimizer_state_dict: OptimizerState
+    best_miou: float | None
+    metrics: History
+    trained: MetricsState | None
+    seconds: Annotated[float, NOT_NEGATIVE]
+    external_weights: str
+    overrides: list[Override]
+    processes: Annotated[int, AT_LEAST_1]
+    options: dict[str, Any]
 
 
 @dataclass
@@ -94,8 +123,28 @@ def load_state(run: Run, stored: State, path: str | Path) -> None:
     Args:
         stored: what `to_checkpoint` returned.
         path: its file, for messages.
+
+    Raises:
+        InputError: names the option that changes the weights, or says what does not fit.
     """
-    checkpoint.load_weights(run.network.model, stored, path, {})
+    architecture = {name: run.options[name] for name in ARCHITECTURE}
+    checkpoint.load_weights(run.network.model, stored, path, architecture, may_differ=True)
+    try:
+        _load_training(run, stored)
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:  # torch raises any of them for states that do not fit
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} is damaged: its optimizer, scaler, average or metrics do not fit ({reason})"
+        ) from None
+
+
+def _load_training(run: Run, stored: State) -> None:
+    run.metrics(stored["trained"])
     if stored["options"].get("optimizer", "sgd") == run.options["optimizer"]:
         load_optimizer(run.training.optimizer, stored["optimizer_state_dict"])
     if stored.get("scaler_state_dict"):  # empty without fp16

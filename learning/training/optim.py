@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -31,6 +31,21 @@ class OptimizerSettings:
     nesterov: bool = False
     lr_backbone: float | None = None
     decay_norms: bool = True
+
+
+class _Group(TypedDict):
+    lr: float
+
+
+class _NamedGroup(_Group, total=False):
+    param_names: list[str]
+
+
+class OptimizerState(TypedDict):
+    """What a checkpoint holds of an optimizer."""
+
+    param_groups: list[_NamedGroup]
+    state: dict[int, dict[str, Any]]
 
 
 def build_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
@@ -103,12 +118,24 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     Args:
         optimizer: as `build_optimizer` returned it.
         state: the `state_dict` of one of the same kind; without parameter names (older runs), in the same order.
+
+    Raises:
+        ValueError: tensors of other shapes or types.
     """
     own = optimizer.state_dict()
     names = [name for group in own["param_groups"] for name in group["param_names"]]
     stored_names = [name for group in state["param_groups"] for name in group.get("param_names", names)]
     stored = {name: state["state"].get(index, {}) for index, name in enumerate(stored_names)}
-    own["state"] = {index: own["state"].get(index, {}) | stored.get(name, {}) for index, name in enumerate(names)}
+    for index, name in enumerate(names):
+        initial = own["state"].get(index, {})
+        found = {key: value for key, value in stored.get(name, {}).items() if key in initial}
+        for key, value in found.items():
+            if (getattr(value, "shape", None), getattr(value, "dtype", None)) != (
+                initial[key].shape,
+                initial[key].dtype,
+            ):
+                raise ValueError(f"{key} of {name} does not fit")
+        own["state"][index] = initial | found
     for own_group, stored_group in zip(own["param_groups"], state["param_groups"], strict=False):
         if own_group["param_names"] == stored_group.get("param_names"):
             own_group["lr"] = stored_group["lr"]  # of the last step, for a run that has no further step

@@ -98,9 +98,9 @@ def test_options_of_losses_are_taken_with_their_loss_and_at_their_default():
     ("content", "words"),
     [
         (None, "missing.txt"),
-        (b"--loss 'ce\n", "an option file cannot be read"),
+        (b"--loss 'ce\n", "cannot be read"),
         (b"--los ce\n", "--los"),
-        (b"--loss \xff\xfe\n", "not UTF-8"),
+        (b"--loss \xff\xfe\n", "not text in UTF-8"),
         (b"@missing.txt\n", "names itself"),
     ],
 )
@@ -113,3 +113,24 @@ def test_a_bad_option_file_is_answered_in_one_line(tmp_path, monkeypatch, conten
         parse_values([f"@{recipe}"])
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_an_option_file_in_another_encoding(tmp_path, encoding):
+    (tmp_path / "a.txt").write_text("--save_path Zürich --epochs 3\n", encoding=encoding)
+    args, typed = parse_values([f"@{tmp_path / 'a.txt'}"])
+    assert (args.save_path, args.epochs, typed) == ("Zürich", 3, {"save_path", "epochs"})
+
+
+@pytest.mark.parametrize(
+    "digits", ["9" * 19, "9" * 400, "9" * 6000, "-" + "9" * 400, "1e400", "-1e400", "1." + "9" * 400]
+)
+@pytest.mark.parametrize("option", ["--epochs", "--batch_size", "--seed", "--crop_size", "--lr_init", "--time_budget"])
+def test_very_long_numbers_are_refused_or_rounded(tmp_path, option, digits):
+    (tmp_path / "a.txt").write_text(f"{option} {digits}")
+    for words in ([option, digits], [f"@{tmp_path / 'a.txt'}"]):
+        try:
+            args, _ = parse_values(words)
+        except InputError:
+            continue
+        assert 0 < float(getattr(args, option[2:])) < 1e19 or option in ("--lr_init", "--time_budget")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import InputError
-from helpers.probabilities import create_file, encode, num_bytes, read_probabilities, write_probabilities
+from helpers.probabilities import ProbabilityFile, num_bytes, read_probabilities, write_probabilities
 
 
 def probabilities(seed=0, shape=(5, 7, 9)):
@@ -31,10 +31,9 @@ def test_bytes_by_hand(tmp_path):
 
 def test_a_file_can_be_filled_in_parts(tmp_path):
     given = probabilities()
-    file = create_file(tmp_path / "a.npy", given.shape, "uint8")
+    file = ProbabilityFile(tmp_path / "a.npy", given.shape, "uint8")
     for top in (0, 3, 6):
-        file[:, top : top + 3] = encode(given[:, top : top + 3], "uint8")
-    file.flush()
+        file.write(top, given[:, top : top + 3])
     write_probabilities(tmp_path / "b.npy", given, "uint8")
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 

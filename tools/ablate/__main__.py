@@ -7,16 +7,16 @@ again, the program continues where it stopped, and adds new variants and seeds.
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from helpers.errors import InputError, exit_status
 from helpers.output import claim_folder
 from helpers.parsing import Parser
+from helpers.text_files import read_json
 from tools.ablate.variants import BASE, RECORD, check_data, name_variants, parse_variants, refuse_changed_options
 
 _OWN = ("--base", "--vary", "--seeds", "--jobs", "--save_path", "--help", "-h")
@@ -45,7 +45,9 @@ def ablate(args: argparse.Namespace, folder: Path, arguments: dict[str, list[str
     from tools.ablate.experiment import run_all  # imports matplotlib, after everything is checked
 
     succeeded = run_all(folder, variants, args.seeds, args.jobs)
-    print(f"\n{(folder / 'ablation.md').read_text()}\nwritten to {folder / 'ablation.md'}, .json and .png")
+    print(
+        f"\n{(folder / 'ablation.md').read_text(encoding='utf-8')}\nwritten to {folder / 'ablation.md'}, .json and .png"
+    )
     return 0 if succeeded else 1
 
 
@@ -76,8 +78,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def read_marker(folder: Path, base: str) -> dict[str, dict[str, Any]]:
-    """The variants of an earlier ablation in this folder: name -> "words" and "options"; {} if the folder is new.
+class StoredVariant(TypedDict):
+    """A variant in ablation.json: its command line and the options of baseline.py."""
+
+    words: str
+    options: dict[str, Any]
+
+
+class _Marker(TypedDict):
+    base: str
+    variants: dict[str, StoredVariant]
+
+
+def read_marker(folder: Path, base: str) -> dict[str, StoredVariant]:
+    """The variants of an earlier ablation in this folder: by name; {} if the folder is new.
 
     Args:
         base: the command line of the base; refuses a folder with another base.
@@ -85,15 +99,11 @@ def read_marker(folder: Path, base: str) -> dict[str, dict[str, Any]]:
     marker = folder / RECORD.name
     if not marker.is_file():
         return {}
-    try:
-        stored = json.loads(marker.read_text())
-        variants = {name: {key: of[key] for key in ("words", "options")} for name, of in stored["variants"].items()}
-        typed = stored["base"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{marker} is damaged: restore it, or name another --save_path") from None
+    stored = read_json(marker, _Marker, "restore it, or name another --save_path")
+    typed = stored["base"]
     if typed != base:
         raise InputError(f"{folder} holds the variants of another base ({typed}); name another --save_path")
-    return variants
+    return stored["variants"]
 
 
 if __name__ == "__main__":

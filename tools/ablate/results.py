@@ -1,19 +1,29 @@
 """The results of runs, and statistics of their differences."""
 
-import csv
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
+
+from helpers.history import read_log, read_seconds
+from helpers.text_files import read_json
 
 # Student's t, the 97.5 % quantile for 1 .. 30 degrees of freedom; more are treated as 30.
 _T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+
+
+class _Scores(TypedDict):
+    mean_class_iou: float
+
+
+class _Results(TypedDict):
+    scores: _Scores
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,10 @@ class RunResult:
 
 def read_result(run: Path) -> RunResult:
     """The result in the folder of a finished run."""
-    with open(run / "log_epoch.csv") as epochs, open(run / "log_time.csv") as times:
-        mious = [float(row["miou"]) for row in csv.DictReader(epochs) if row["miou"]]
-        seconds = [float(row["seconds"]) for row in csv.DictReader(times)]
-    miou = json.loads((run / "results.json").read_text())["scores"]["mean_class_iou"]
-    return RunResult(miou=miou, last_miou=mious[-1], seconds=sum(seconds), epochs=len(seconds))
+    last_miou = read_log(run / "log_epoch.csv").get("miou", [math.nan])[-1]
+    seconds = read_seconds(run / "log_time.csv")
+    scores = read_json(run / "results.json", _Results, "recreate it with evaluate.py")["scores"]
+    return RunResult(miou=scores["mean_class_iou"], last_miou=last_miou, seconds=sum(seconds), epochs=len(seconds))
 
 
 def paired_difference(base: Mapping[int, float], other: Mapping[int, float]) -> tuple[float, float]:

@@ -1,48 +1,42 @@
 """More training images from other folders, such as those with pseudo labels or pasted objects."""
 
 import filecmp
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from helpers.errors import InputError
+from helpers.parsing import Range
+from helpers.text_files import read_json
 from learning.data.datasets.base import Dataset, Extra, Sample, open_valid
 
 PROVENANCE = "pseudo_labels.json"  # in a folder of pseudo labels: how they were made
 RECORD = "copypaste.json"  # in a folder of images with pasted objects: the images that were pasted together
 
 
-class Provenance(TypedDict, total=False):
-    """Content of pseudo_labels.json that programs read again; the file holds more.
+class Provenance(TypedDict):
+    """What programs read again of pseudo_labels.json; `round` is of self-training."""
 
-    `round` is of self-training, from 1; `files` are those that belong to the folder, relative to it.
-    """
-
-    round: int
+    round: Annotated[int, Range("1 or more", at_least=1)]
     dataset: str
-    files: list[str]
 
 
-def read_provenance(folder: str | Path) -> Provenance:
-    """How the pseudo labels of a folder were made; empty for other folders.
+class _Pasted(TypedDict):
+    sources: list[str]
+
+
+def read_provenance(folder: str | Path) -> Provenance | None:
+    """How the pseudo labels of a folder were made; None for other folders.
 
     Raises:
         InputError: pseudo_labels.json is damaged.
     """
     path = Path(folder) / PROVENANCE
     if not path.is_file():
-        return {}
-    try:
-        provenance = json.loads(path.read_text(encoding="utf-8"))
-        if provenance["round"] >= 1 and isinstance(provenance["dataset"], str):
-            return provenance
-        reason = f"round {provenance['round']} of {provenance['dataset']}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"{path} is damaged ({reason}); make the folder anew with tools.pseudo_label")
+        return None
+    return read_json(path, Provenance, "make the folder anew with tools.pseudo_label")
 
 
 def read_sources(folder: str | Path) -> frozenset[str]:
@@ -54,16 +48,7 @@ def read_sources(folder: str | Path) -> frozenset[str]:
     path = Path(folder) / RECORD
     if not path.is_file():
         return frozenset()
-    try:
-        sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
-        if isinstance(sources, list) and all(isinstance(name, str) for name in sources):
-            return frozenset(sources)
-        reason = "sources is not a list of names"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise InputError(
-        f"{path} does not say which images were pasted together ({reason}); make the folder anew with tools.copypaste"
-    )
+    return frozenset(read_json(path, _Pasted, "make the folder anew with tools.copypaste")["sources"])
 
 
 def identical_images(samples: Iterable[Sample], others: Iterable[Sample]) -> Iterator[tuple[Sample, Sample]]:
@@ -106,7 +91,7 @@ def _add_folder(dataset: Dataset, folder: str | Path) -> Dataset:
             f"{dataset.encoding}; convert one of them"
         )
     _refuse_validation_images(dataset, folder, samples)
-    extra = Extra(other.root.resolve(), len(samples), provenance.get("round", 0))
+    extra = Extra(other.root.resolve(), len(samples), provenance["round"] if provenance else 0)
     splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
     return replace(dataset, splits=splits, extra=(*dataset.extra, extra))
 

@@ -293,6 +293,34 @@ def test_what_may_change_on_the_way_and_what_may_not(data, tmp_path, capsys):
     assert len(checkpoint.load(run / "checkpoint.pth.tar")["overrides"]) == 1
 
 
+def test_what_only_decides_the_start_is_refused_on_a_resumed_run(data, tmp_path, capsys):
+    """With and without --override, and before anything is written; the run's own value is no change."""
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1, "--seed", 1, "--model", "UNet_resnet34") == 0
+    before = (run / "checkpoint.pth.tar").read_bytes(), (run / "options.json").read_bytes()
+    for words in (("--pretrained", run / "best_weights.pth.tar"), ("--zero_init",)):
+        for override in ((), ("--override",)):
+            capsys.readouterr()
+            assert resume(run, "--epochs", 2, *words, *override) == 2
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1
+            assert f"{words[0]} decides how a run starts" in err
+    assert before == ((run / "checkpoint.pth.tar").read_bytes(), (run / "options.json").read_bytes())
+    assert resume(run, "--override", "--no-zero_init") == 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("norm", "evo"), ("model", "UNet_resnet34")])
+def test_an_override_that_changes_the_weights_names_its_option(data, tmp_path, capsys, option, value):
+    run = tmp_path / "run"
+    assert train(run, data, "--epochs", 1, "--seed", 1) == 0
+    capsys.readouterr()
+    assert resume(run, "--epochs", 2, "--override", f"--{option}", value) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"was trained with --{option} " in line
+    assert f"--{option} is {value}" in line
+    assert "fit :" not in line
+
+
 def test_combinations_are_judged_by_all_options_of_the_run(data, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(run, data, "--epochs", 1, "--resume", "--compile", "--checkpoint_blocks") == 2
