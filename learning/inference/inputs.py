@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
-from helpers.images import read_upright_size
+from helpers.images import read_size
 from helpers.output import Record
 
 INPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -41,9 +41,7 @@ def find_images(arguments: Iterable[str]) -> list[InputImage]:
         InputError: an argument matches nothing, a folder without images, a file that cannot be read.
     """
     paths = list(dict.fromkeys(Path(path) for argument in arguments for path in _expand(argument)))
-    return [
-        InputImage(name, path, read_upright_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)
-    ]
+    return [InputImage(name, path, read_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)]
 
 
 def _expand(argument: str) -> list[Path]:
