@@ -50,8 +50,7 @@ class FilePixels:
         return len(self.samples)
 
     def image(self, index: int) -> torch.Tensor:
-        pixels = read_image(self.samples[index].image)
-        return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy(order="K"))
+        return torch.from_numpy(read_image(self.samples[index].image))
 
     def label(self, index: int) -> torch.Tensor:
         path = self.samples[index].label

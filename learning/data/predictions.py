@@ -6,7 +6,7 @@ from pathlib import Path
 from helpers.errors import InputError
 from helpers.run_folder import read_options
 from learning.data.datasets import open_dataset_from_options
-from learning.data.datasets.base import Dataset, Sample
+from learning.data.datasets.base import Dataset, Sample, same_name
 
 
 def read_run_options(dataset: str | None, dataset_path: str | None, run: Path) -> dict[str, object]:
@@ -60,12 +60,13 @@ def find_predictions(results: Path, samples: Sequence[Sample]) -> list[Path]:
         plain = results.name.replace("_color", "", 1)
         raise InputError(f"{results} holds color images; use {plain}, not {results.name}")
     files = sorted(path.name for path in results.iterdir() if path.suffix == ".png")
-    exact = set(files)
+    exact = {same_name(name): name for name in files}
     found = []
     missing = []
     for sample in samples:
         expected = f"{sample.name}.png"
-        names = [expected] if expected in exact else _same_frame(sample.name, files)
+        same = exact.get(same_name(expected))
+        names = [same] if same else _same_frame(sample.name, files)
         if len(names) > 1:
             raise InputError(f"several predictions for {sample.name} in {results}: {', '.join(names)}; keep one")
         if names:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from helpers.images import read_upright
+from helpers.images import read_image
 from helpers.threads import map_ahead
 from learning.data.augmentation.transforms import color_and_normalize, resample_image, stack, whole_view
 from learning.data.loaders import LoaderConfig
@@ -95,7 +95,7 @@ class InputBatches:
         yield group
 
     def _read(self, index: int) -> tuple[DecodedImage, torch.Tensor]:
-        pixels = read_upright(self.pictures[index].path)
+        pixels = read_image(self.pictures[index].path)
         image = resample_image(torch.from_numpy(pixels).permute(1, 2, 0), self.input_sizes[index])
         return DecodedImage(self.pictures[index], pixels), image.permute(2, 0, 1)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
-from helpers.images import read_upright_size
+from helpers.images import PICTURE_SUFFIXES, read_size
 from helpers.output import Record
+from learning.data.datasets.base import same_name
 
 INPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 RECORD = Record("baseline.py --predict --input", "predictions.json")  # lists each result with its image
@@ -41,9 +42,7 @@ def find_images(arguments: Iterable[str]) -> list[InputImage]:
         InputError: an argument matches nothing, a folder without images, a file that cannot be read.
     """
     paths = list(dict.fromkeys(Path(path) for argument in arguments for path in _expand(argument)))
-    return [
-        InputImage(name, path, read_upright_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)
-    ]
+    return [InputImage(name, path, read_size(path)) for name, path in zip(unique_names(paths), paths, strict=True)]
 
 
 def _expand(argument: str) -> list[Path]:
@@ -68,6 +67,23 @@ def _images_inside(folder: str) -> list[Path]:
         results |= {Path(place, name) for name in RECORD.files(Path(place)) or ()}
         found += [Path(place, name) for name in files if name.lower().endswith(INPUT_SUFFIXES) and name[0] != "."]
     return sorted(path for path in found if path not in results)
+
+
+def skipped_line(arguments: Iterable[str]) -> str | None:
+    """How many pictures in the folders of --input are not read because of their format; None if all are."""
+    folders = {match for argument in arguments for match in (argument, *glob.glob(argument, recursive=True))}
+    skipped = {
+        os.path.realpath(os.path.join(place, name))
+        for folder in folders
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name[0] != "." and name.lower().endswith(PICTURE_SUFFIXES) and not name.lower().endswith(INPUT_SUFFIXES)
+    }
+    if not skipped:
+        return None
+    kinds = Counter(os.path.splitext(path)[1].lower() for path in skipped).most_common()
+    listed = ", ".join(f"{number} {suffix}" for suffix, number in kinds)
+    return f"note: {len(skipped)} files of --input are not read ({listed}); convert them to one of {' '.join(INPUT_SUFFIXES)}"
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -101,7 +117,7 @@ def result_files(name: str) -> list[str]:
 
 def _collisions(names: Sequence[str]) -> set[int]:
     """Indices of names whose results would share a file, also on case-insensitive file systems."""
-    files = [[file.casefold() for file in result_files(name)] for name in names]
+    files = [[same_name(file).casefold() for file in result_files(name)] for name in names]
     counts = Counter(file for group in files for file in group)
     return {index for index, group in enumerate(files) if any(counts[file] > 1 for file in group)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from helpers.errors import InputError
-from helpers.images import read_upright
+from helpers.images import read_image
 from helpers.output import writing
 from learning.data.augmentation import transforms
 from learning.inference.export import Standalone, export
@@ -32,7 +32,7 @@ def export_network(path: Path, network: torch.nn.Module, data: RunData, image: P
     if image is None:
         splits = data.dataset.splits
         image = (splits.get("val") or next(iter(splits.values())))[0].image
-    pixels = read_upright(image)
+    pixels = read_image(image)
     model = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
     expected = _expected_classes(model, pixels, data)
     standalone = Standalone(model, data.test_size, data.loader.mean, data.loader.std).eval()

@@ -45,6 +45,8 @@ def run_prediction(setup: Setup) -> None:
         image = setup.pictures[0].path if setup.pictures else None
         export_network(Path(options.export), network.model, data, image)
     elif options.input:
+        if line := inputs.skipped_line(options.input):
+            print(line, flush=True)
         predict_inputs(options, compute, data, network, setup.pictures, output_folder(options, setup.folder))
     else:
         predict_splits(options, compute, data, network, setup.folder)

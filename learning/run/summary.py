@@ -17,7 +17,8 @@ from helpers.progress import duration, epoch_line
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.augmentation.sampling import describe, needs_padding
-from learning.data.datasets.base import Dataset
+from learning.data.datasets import label_checks
+from learning.data.datasets.base import Dataset, Finding, grouped_lines
 from learning.data.datasets.extra import Extra
 from learning.data.datasets.statistics import DatasetStatistics
 from learning.image_size import fitted_size
@@ -89,6 +90,7 @@ def first_screen(setup: Setup, run: Run) -> str:
                 else []
             ),
             *(f"extra     {extra_line(extra)}" for extra in dataset.extra),
+            *(f"warning   {line}" for line in grouped_lines(_warnings(dataset, setup.statistics))),
             f"sizes     {sizes_line(options.data)}",
             *shape_lines(options.data, setup.statistics),
             f"augment   {set_name}: {describe(augmentation)}",
@@ -109,6 +111,11 @@ def first_screen(setup: Setup, run: Run) -> str:
             f"results   {setup.folder.path}",
         ]
     )
+
+
+def _warnings(dataset: Dataset, statistics: Mapping[str, DatasetStatistics]) -> list[Finding]:
+    facts = [one for found in statistics.values() for one in found.labels]
+    return [*dataset.warnings, *label_checks.warnings(dataset, facts)]
 
 
 def device_line(run: Run) -> str:

@@ -1,9 +1,7 @@
 """Checks of one sample: its image, label map and instance map are decoded in full."""
 
 import hashlib
-import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,15 +10,16 @@ import numpy as np
 from PIL import Image
 
 from helpers.errors import InputError
-from helpers.images import read_image, read_instances, read_label, read_size
+from helpers.image_file import Header, read_header
+from helpers.images import read_image, read_instances, read_label_file
 from learning.data.datasets.base import Dataset, Finding, Sample
+from learning.data.datasets.label_checks import LabelFacts
 from learning.data.datasets.statistics import count_label
 from tools.check.masks import MISALIGNED, RAMP, misalignment, ramp_share
 from tools.check.phash import difference_hash
 
 _NEARLY_CONSTANT = 8  # gray levels from the 1st to the 99th percentile; street scenes at dusk have more than 180
 _NEARLY_VOID = 0.95  # of the pixels
-_EXIF_ORIENTATION = 0x0112
 _Content = TypeVar("_Content")
 
 
@@ -30,7 +29,8 @@ class CheckedSample:
 
     Args:
         split, sample: the sample and its split.
-        size: (height, width) of the image, or None if it cannot be read.
+        size, header: (height, width) and header of the image, or None if it cannot be read.
+        label: facts of the label map, or None without a readable one.
         pixels: int64 (C,), labelled pixels of each class, or None without a readable label map.
         void: number of the other pixels.
         digest: equal for images of equal pixels; None if the image cannot be read.
@@ -42,6 +42,8 @@ class CheckedSample:
     split: str
     sample: Sample
     size: tuple[int, int] | None = None
+    header: Header | None = None
+    label: LabelFacts | None = None
     pixels: np.ndarray | None = None
     void: int = 0
     digest: bytes | None = None
@@ -83,7 +85,8 @@ def _digest(pixels: np.ndarray) -> bytes:
 def _check_image(checked: CheckedSample) -> Image.Image | None:
     """Check the image; returns it in mode L, or None if it cannot be read."""
     path = checked.sample.image
-    checked.size = _read(checked, read_size, path)
+    checked.header = _read(checked, read_header, path)
+    checked.size = checked.header.size if checked.header else None
     pixels = _read(checked, read_image, path) if checked.size else None
     if pixels is None:
         return None
@@ -97,28 +100,18 @@ def _check_image(checked: CheckedSample) -> Image.Image | None:
         checked.note("nearly constant image", path, what, "look at it; remove it if it shows nothing")
     else:
         checked.image_hash = difference_hash(gray)
-    if (orientation := _exif_orientation(path)) not in (0, 1):
-        what = f"has the EXIF orientation {orientation}, which viewers apply and training does not"
-        checked.note("rotated image", path, what, "check that its label is stored in the same orientation")
     return gray
-
-
-def _exif_orientation(path: Path) -> int:
-    """The EXIF tag Orientation of a JPEG file; 1 is upright, and a damaged tag counts as 1, as in viewers."""
-    with Image.open(path) as header, suppress(SyntaxError, ValueError, OSError, struct.error):
-        # Pillow would decode a whole PNG once more to look for the tag.
-        if header.format == "JPEG":
-            return header.getexif().get(_EXIF_ORIENTATION, 1)
-    return 1
 
 
 def _check_label(checked: CheckedSample, path: Path, dataset: Dataset, gray: Image.Image | None) -> np.ndarray | None:
     """Check the label map; returns it as uint8 (H, W) if it can be compared with other files, or None."""
-    label = _read(checked, read_label, path)
-    if label is None:
+    file = _read(checked, read_label_file, path)
+    if file is None:
         return None
+    label = file.values
+    checked.label = LabelFacts.of(checked.split, checked.sample, checked.header, file)
     num_classes = len(dataset.labels.classes)
-    counts, errors = count_label(label, checked.size, checked.sample, dataset, checked.split)
+    counts, errors = count_label(label, checked.header, checked.sample, dataset, checked.split)
     pixels = counts[:num_classes]
     checked.pixels = pixels
     checked.void = int(counts[num_classes:].sum())

@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from learning.data.datasets.base import Dataset, Finding
+from learning.data.datasets.label_checks import black_and_white, warnings
 from tools.check.checked_sample import CheckedSample
 from tools.check.phash import NEAR, NUM_BITS, distances
 
@@ -16,18 +16,18 @@ _MIN_IMAGES_FOR_RARE = 20  # in smaller splits every class is rare
 
 
 def compare(dataset: Dataset, samples: Sequence[CheckedSample]) -> list[Finding]:
-    """Check the samples of all splits, in the order of the splits, against each other; all findings are warnings."""
+    """Check the samples of all splits, in the order of the splits, against each other."""
     splits = {split: [sample for sample in samples if sample.split == split] for split in dataset.splits}
     findings = _unusual_sizes(samples)
     for split, members in splits.items():
         findings += _absent_classes(dataset, split, members)
         findings += _rare_classes(dataset, split, members)
-        findings += _unused_files(dataset, split, members)
     findings += _duplicates(samples)
     for later, earlier in (("val", "train"), ("test", "train"), ("test", "val")):
         findings += _near_duplicates(splits.get(later, []), splits.get(earlier, []))
         findings += _shared_recordings(splits.get(later, []), splits.get(earlier, []), samples)
-    return findings + _equal_labels(samples)
+    labels = [checked.label for checked in samples if checked.label]
+    return findings + _equal_labels(samples) + black_and_white(labels) + warnings(dataset, labels)
 
 
 def _warning(kind: str, checked: CheckedSample, what: str, advice: str) -> Finding:
@@ -87,21 +87,6 @@ def _rare_classes(dataset: Dataset, split: str, members: Sequence[CheckedSample]
         advice = "too few images to learn this class" if split == "train" else "the IoU of this class depends on them"
         first = next(checked for checked in labelled if checked.pixels is not None and checked.pixels[index])
         findings.append(_warning("rare class", first, what, advice))
-    return findings
-
-
-def _unused_files(dataset: Dataset, split: str, members: Sequence[CheckedSample]) -> list[Finding]:
-    """Image files beside the samples whose names or formats exclude them from the data set."""
-    used = {checked.sample.image.with_suffix("") for checked in members}
-    findings = []
-    for folder in sorted({checked.sample.image.parent for checked in members}):
-        images = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in Image.registered_extensions()]
-        unused = [path for path in images if path.with_suffix("") not in used]
-        unused = [path for path in unused if path.is_file() and not path.name.startswith(".")]
-        if unused:
-            what = "is not used" + _and_more(len(unused) - 1, "files")
-            advice = f"if it is an image of the data set, name it like the others ({dataset.spec.IMAGES})"
-            findings.append(Finding("unused file", split, unused[0], what, advice, "warning"))
     return findings
 
 

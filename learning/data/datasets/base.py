@@ -1,13 +1,16 @@
 """What every data set is made of: samples, splits, the pairing of images with labels, and findings about the files."""
 
+import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from helpers.errors import InputError
+from helpers.images import PICTURE_SUFFIXES, SUFFIXES
 from helpers.labels import LabelTable
 
 
@@ -103,6 +106,7 @@ class Dataset:
         splits: samples by split, sorted by file name. "train" and "val" where they exist; "test" is optional.
         encoding: what the label files hold, "ids" or "train_ids" (see `helpers.labels`).
         extra: the folders whose images stand at the end of "train".
+        warnings: about its files, such as those that are not used.
     """
 
     name: str
@@ -111,6 +115,7 @@ class Dataset:
     encoding: str
     spec: DatasetSpec
     extra: tuple[Extra, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def labels(self) -> LabelTable:
@@ -131,14 +136,25 @@ class Dataset:
 
 
 def open_valid(name: str, spec: DatasetSpec, root: str | Path) -> Dataset:
-    """The data set that `search` finds, if there are no findings; raises `InputError` with the first one otherwise."""
+    """The data set that `search` finds, with its warnings; raises `InputError` with the first error, if there are any."""
     dataset, findings = search(name, spec, root)
-    if findings:
-        first = findings[0]
-        num_alike = sum((finding.kind, finding.split) == (first.kind, first.split) for finding in findings)
-        things = first.kind.split()[0] + "s"  # images, labels, ...
-        raise InputError(first.line(f" (and {num_alike - 1} more {things})" if num_alike > 1 else ""))
-    return dataset
+    errors = [finding for finding in findings if finding.severity == "error"]
+    unused = [finding for finding in findings if finding.severity != "error"]
+    if errors:
+        hint = next((f" ({line})" for line in grouped_lines(unused) if errors[0].kind != "missing folder"), "")
+        raise InputError(grouped_lines(errors)[0] + hint)
+    return replace(dataset, warnings=tuple(unused))
+
+
+def grouped_lines(findings: Iterable[Finding]) -> list[str]:
+    """One line for the findings of each kind and split: the first, and how many there are besides."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.kind, finding.split), []).append(finding)
+    return [
+        first.line(f" (and {len(others)} more {kind.split()[0]}s)" if others else "")  # images, labels, ...
+        for (kind, _), (first, *others) in groups.items()
+    ]
 
 
 def search(name: str, spec: DatasetSpec, root: str | Path) -> tuple[Dataset, list[Finding]]:
@@ -216,11 +232,37 @@ def by_key(split: str, paths: Iterable[Path], key: Callable[[Path], str]) -> tup
     found: dict[str, Path] = {}
     findings = []
     for path in paths:
-        other = found.setdefault(key(path), path)
+        other = found.setdefault(same_name(key(path)), path)
         if other is not path:
             what = f"and {path} are two files for the same image"
             findings.append(Finding("image in two files", split, other, what, "remove one"))
     return found, findings
+
+
+def same_name(name: str) -> str:
+    """A name in one Unicode form (NFC): file systems and archives store the same letters in two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def unused_files(
+    split: str, folder: Path, used: Iterable[Path], expected: str, others: tuple[str, ...] = ()
+) -> list[Finding]:
+    """A warning for each picture below a folder that is not used, because of its format, its name or its place.
+
+    Args:
+        expected: how used files are named.
+        others: endings of the names, without suffix, of files that belong to the format and are not used.
+    """
+    known = set(used)
+    advice = f"convert or rename it if it belongs to the data set ({expected}; {' '.join(SUFFIXES)})"
+    findings = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            is_other = path.suffix.lower() in SUFFIXES and path.stem.endswith(others)
+            if path.suffix.lower() in PICTURE_SUFFIXES and path not in known and not is_other:
+                findings.append(Finding("file that is not used", split, path, "is not used", advice, "warning"))
+    return findings
 
 
 def missing_label_folder(split: str, folder: Path, images: Path) -> Finding:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.images import list_images
 from helpers.labels import CAMVID as LABELS  # noqa: F401  (part of `DatasetSpec`)
-from learning.data.datasets.base import Found, by_key, missing_label_folder, pair
+from learning.data.datasets.base import Found, by_key, missing_label_folder, pair, unused_files
 
 SIZE: tuple[int, int] = (360, 480)
 CROP_SIZE: tuple[int, int] = (360, 480)
@@ -39,6 +39,8 @@ def find(root: Path) -> Found:
         required = bool(labels) or (has_labels and split != "test")
         splits[split], unpaired = pair(split, images, labels, {}, label_required=required, where=annotations)
         findings += duplicate_images + duplicate_labels + unpaired
+        findings += unused_files(split, folder, list_images(folder), IMAGES)
+        findings += unused_files(split, annotations, label_files, "a label has the name of its image")
     return splits, "ids", findings
 
 

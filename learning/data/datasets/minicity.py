@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.images import SUFFIXES
 from helpers.labels import CITYSCAPES as LABELS  # noqa: F401  (part of `DatasetSpec`)
-from learning.data.datasets.base import Finding, Found, by_key, missing_label_folder, pair
+from learning.data.datasets.base import Finding, Found, by_key, missing_label_folder, pair, unused_files
 
 SIZE: tuple[int, int] = (1024, 2048)
 CROP_SIZE: tuple[int, int] = (768, 768)
@@ -34,6 +34,7 @@ _IMAGE = "_leftImg8bit"
 _IDS = "_gtFine_labelIds"
 _TRAIN_IDS = "_gtFine_labelTrainIds"
 _INSTANCES = "_gtFine_instanceIds"
+_LABEL_ENDINGS = (_IDS, _TRAIN_IDS, _INSTANCES, "_gtFine_instanceTrainIds", "_gtFine_color")
 
 
 def find(root: Path) -> Found:
@@ -63,6 +64,10 @@ def find(root: Path) -> Found:
             where=labels / split,
         )
         findings += duplicate_images + duplicate_masks + duplicate_instances + unpaired
+        findings += unused_files(
+            split, images / split, _named(images / split, _IMAGE, numbered=split == "test"), IMAGES
+        )
+        findings += unused_files(split, labels / split, (), f"*{suffix}.png", _LABEL_ENDINGS)
     return splits, encoding, findings
 
 
@@ -85,5 +90,8 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _files(split: str, folder: Path, suffix: str, numbered: bool = False) -> tuple[dict[str, Path], list[Finding]]:
     """Files whose stem ends with `suffix`, by the part before it; with `numbered` also those named by a bare number."""
-    found = [path for path in _image_files(folder) if path.stem.endswith(suffix) or (numbered and path.stem.isdigit())]
-    return by_key(split, found, lambda path: path.stem.removesuffix(suffix))
+    return by_key(split, _named(folder, suffix, numbered), lambda path: path.stem.removesuffix(suffix))
+
+
+def _named(folder: Path, suffix: str, numbered: bool = False) -> list[Path]:
+    return [path for path in _image_files(folder) if path.stem.endswith(suffix) or (numbered and path.stem.isdigit())]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from helpers.errors import InputError
-from learning.data.datasets.base import Dataset, Sample
+from learning.data.datasets.base import Dataset, Sample, same_name
 
 TRAIN_ON = ("train", "trainval")
 TAIL = "tail"
@@ -18,7 +18,7 @@ GAP = 3  # unused images between training and a held-out tail
 
 def recording(name: str) -> str:
     """The recording of an image: its name up to the first underscore (a CamVid sequence, a Cityscapes city)."""
-    return name.split("_")[0]
+    return same_name(name).split("_")[0]
 
 
 def select_train_and_val(dataset: Dataset, train_on: str = "train", holdout: str | None = None) -> Dataset:
@@ -63,7 +63,7 @@ def _hold_out(recordings: Mapping[str, list[Sample]], holdout: str) -> tuple[lis
             gap = GAP if first_held < len(samples) else 0
             train += samples[: first_held - gap]
             val += samples[first_held:]
-        elif name.startswith(holdout):
+        elif name.startswith(same_name(holdout)):
             val += samples
         else:
             train += samples

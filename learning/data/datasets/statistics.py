@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import InputError
-from helpers.images import read_label, read_size
+from helpers.image_file import Header, read_header
+from helpers.images import read_label, read_label_file
 from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset, Finding, Sample
+from learning.data.datasets.label_checks import LabelFacts, black_and_white, size_finding
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class DatasetStatistics:
         sizes: int64 (N, 2), height and width of each image.
         pixels: int64 (N, C), labelled pixels of each class in each image; zeros for images without label.
         void: int64 (N,), pixels of no class.
+        labels: for the checks across files.
     """
 
     sizes: np.ndarray
     pixels: np.ndarray
     void: np.ndarray
+    labels: tuple[LabelFacts, ...] = ()
 
     def absent(self, names: Iterable[str]) -> list[str]:
         """The names of the classes without a single pixel; `names` are those of all classes."""
@@ -43,43 +47,47 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     samples = dataset.split(split)
     num_classes = len(dataset.labels.classes)
 
-    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int]:
-        size = read_size(sample.image)
+    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int, LabelFacts | None]:
+        header = read_header(sample.image)
         pixels = np.zeros(256, np.int64)
+        facts = None
         if sample.label:
-            pixels, findings = count_label(read_label(sample.label), size, sample, dataset, split)
+            label = read_label_file(sample.label)
+            pixels, findings = count_label(label.values, header, sample, dataset, split)
             if findings:
                 raise InputError(findings[0].line())
-        return size, pixels[:num_classes], int(pixels[num_classes:].sum())
+            facts = LabelFacts.of(split, sample, header, label)
+        return header.size, pixels[:num_classes], int(pixels[num_classes:].sum()), facts
 
     rows = map_in_threads(measure, samples, description=f"checking {split}")
-    sizes, pixels, void = zip(*rows, strict=True)
-    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
+    sizes, pixels, void, facts = zip(*rows, strict=True)
+    labels = tuple(filter(None, facts))
+    masks = black_and_white(labels)
+    if masks and not _holds_classes_elsewhere(dataset, split):
+        raise InputError(masks[0].line())
+    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64), labels)
+
+
+def _holds_classes_elsewhere(dataset: Dataset, split: str) -> bool:
+    """Whether a label map of another split holds other values than 0 and 255."""
+    others = (sample.label for name, samples in dataset.splits.items() if name != split for sample in samples)
+    return any(label and set(np.unique(read_label(label)).tolist()) - {0, 255} for label in others)
 
 
 def count_label(
-    label: np.ndarray, size: tuple[int, int] | None, sample: Sample, dataset: Dataset, split: str
+    label: np.ndarray, header: Header | None, sample: Sample, dataset: Dataset, split: str
 ) -> tuple[np.ndarray, list[Finding]]:
     """Count the classes of a label map and check it against its image and the class table.
 
     Args:
         label: uint8 (H, W), as in the file.
-        size: of the image; None skips the check of sizes.
+        header: of the image; None skips the check of sizes.
 
     Returns:
         int64 (256,), pixels of each train id, unknown values counted as void; findings about size and values.
     """
-    findings = []
-    if size is not None and label.shape != size:
-        findings.append(
-            Finding(
-                "image and label of different sizes",
-                split,
-                sample.image,
-                f"is {size[0]}x{size[1]} but its label {sample.label} is {label.shape[0]}x{label.shape[1]}",
-                "a label must have its image's size",
-            )
-        )
+    mismatch = size_finding(split, sample, header, label.shape) if header else None
+    findings = [mismatch] if mismatch else []
     train_ids, known = dataset.labels.decoder(dataset.encoding, "train_ids")
     values = np.bincount(label.ravel(), minlength=256)
     assert sample.label is not None
@@ -95,12 +103,6 @@ def _unknown_values(values: np.ndarray, known: np.ndarray, path: Path, dataset: 
         known: bool (256,), the file values of the encoding.
     """
     present = np.flatnonzero(values)
-    if dataset.encoding == "ids" and present.tolist() == [0, 255]:
-        what = (
-            f"holds only 0 and 255, a black-and-white mask, but {dataset.name} labels hold class numbers "
-            f"0 .. {len(dataset.labels.rows) - 1}"
-        )
-        return [Finding("black-and-white mask", split, path, what, "convert it")]
     unknown = present[~known[present]]
     if not len(unknown):
         return []

@@ -114,8 +114,9 @@ def test_values_outside_the_table(tmp_path, camvid, capsys):
 def test_black_and_white_masks(tmp_path, camvid, capsys):
     label = np.zeros((48, 64), np.uint8)
     label[:20] = 255
-    save(camvid / "trainannot/0001TP_train001.png", label)
-    refused(capsys, train(tmp_path / "run", camvid), "0001TP_train001.png", "0 and 255", "mask")
+    for path in camvid.glob("*annot/*"):
+        save(path, label)
+    refused(capsys, train(tmp_path / "run", camvid), "0001TP_train000.png", "0 and 255", "mask", "python -c")
 
 
 def test_color_masks(tmp_path, camvid, capsys):
