@@ -10,6 +10,7 @@ from helpers.errors import InputError
 from helpers.images import read_label, read_size
 from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset, Finding, Sample
+from learning.data.hashes import hash_pixels
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class DatasetStatistics:
         sizes: int64 (N, 2), height and width of each image.
         pixels: int64 (N, C), labelled pixels of each class in each image; zeros for images without label.
         void: int64 (N,), pixels of no class.
+        labels: a hash of each decoded label map; "" without one.
     """
 
     sizes: np.ndarray
     pixels: np.ndarray
     void: np.ndarray
+    labels: tuple[str, ...] = ()
 
     def absent(self, names: Iterable[str]) -> list[str]:
         """The names of the classes without a single pixel; `names` are those of all classes."""
@@ -43,18 +46,45 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     samples = dataset.split(split)
     num_classes = len(dataset.labels.classes)
 
-    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int]:
+    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int, str]:
         size = read_size(sample.image)
         pixels = np.zeros(256, np.int64)
+        digest = ""
         if sample.label:
-            pixels, findings = count_label(read_label(sample.label), size, sample, dataset, split)
+            label = read_label(sample.label)
+            pixels, findings = count_label(label, size, sample, dataset, split)
             if findings:
                 raise InputError(findings[0].line())
-        return size, pixels[:num_classes], int(pixels[num_classes:].sum())
+            digest = hash_pixels(label)
+        return size, pixels[:num_classes], int(pixels[num_classes:].sum()), digest
 
     rows = map_in_threads(measure, samples, description=f"checking {split}")
-    sizes, pixels, void = zip(*rows, strict=True)
-    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64))
+    sizes, pixels, void, labels = zip(*rows, strict=True)
+    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64), labels)
+
+
+def refuse_unlabeled(dataset: Dataset, split: str, statistics: DatasetStatistics) -> None:
+    """Refuse a split, or the part of it that a folder of --extra_data adds, without a single labeled pixel.
+
+    Raises:
+        InputError: names the label files.
+    """
+    samples = dataset.split(split)
+    labeled = statistics.pixels.sum(1)  # (N,)
+    parts = {f"the {split} images of {dataset.root}": slice(None)}
+    first = len(samples)
+    for extra in reversed(dataset.extra if split == "train" else ()):
+        parts[f"the images of --extra_data {extra.folder}"] = slice(first - extra.num_images, first)
+        first -= extra.num_images
+    for name, part in parts.items():
+        if labeled[part].any():
+            continue
+        files = [str(sample.label) for sample in samples[part]]
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        raise InputError(
+            f"{name} have no labeled pixel: every one is void in {', '.join(files[:3])}{more}; write class numbers into them "
+            "(are they empty, all 255, or in another encoding?)"
+        )
 
 
 def count_label(
