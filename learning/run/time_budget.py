@@ -17,6 +17,9 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from typing import NoReturn, cast
+
+import torch
 
 from helpers.errors import InputError
 from helpers.history import History, extend_history
@@ -36,6 +39,7 @@ from options import DataOptions, RunOptions, TrainingOptions
 SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
 LIMIT = 0.08  # of the budget, for measuring and its first steps, where `SHARE` and `LEAST` would take longer
+PROBE = 128  # pixels of the side of the image by which a budget that is far too short is noticed at once
 VALIDATION_LIMIT = 0.06  # the same for validation
 MARGIN = 1.15  # a budget that is named instead of one that is too small is longer than it needs by this factor
 
@@ -60,6 +64,11 @@ class Pace:
     validation: float
     saving: float = 0.0
     save_every: float = math.inf
+
+    def text(self, about: str = "") -> str:
+        """The pace in a sentence."""
+        overhead = f"each epoch {self.epoch:.3g} s more, " if self.epoch else ""
+        return f"a step takes {about}{self.step:.3g} s, {overhead}a validation {about}{self.validation:.3g} s"
 
     def seconds(self, length: RunLength) -> float:
         """Duration of a run."""
@@ -142,25 +151,30 @@ def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.
         print(f"measuring how many steps take {budget.minutes:g} minutes", flush=True)
     before = deepcopy(to_checkpoint(run, RunState()))
     startup = 60 * budget.minutes - budget.left()
+    pace = _estimated_pace(run, budget)
+    if distributed.all_reduce_max(pace.seconds(RunLength(1, 1)) > budget.left()):
+        _refuse(folder, budget, startup, pace, "about ")
     pace = measure(run, folder, budget, show)
     load_state(run, before, "the start of the run")
     left = budget.left()
     steps = pace.steps_within(left, run.length.steps_per_epoch, run.length.validate_every)
     steps = distributed.all_reduce_max(steps if distributed.is_main() else 0)
-    measured = (
-        f"a step takes {pace.step:.3g} s, each epoch {pace.epoch:.3g} s more, a validation {pace.validation:.3g} s"
-    )
     if not steps:
-        for path in (folder.images, folder.path):
-            with suppress(OSError):  # not empty, or removed by another process
-                path.rmdir()
-        raise InputError(
-            f"--time_budget {budget.minutes:g} is too short for one step and its validation: the start took {startup:.3g} s, "
-            f"{measured}; the shortest that works here is about --time_budget {_shortest(startup, pace):g}"
-        )
+        _refuse(folder, budget, startup, pace)
     if distributed.is_main():
-        print(f"{measured}: --steps {steps}", flush=True)
+        print(f"{pace.text()}: --steps {steps}", flush=True)
     return run.with_steps(steps)
+
+
+def _refuse(folder: RunFolder, budget: Budget, startup: float, pace: Pace, about: str = "") -> NoReturn:
+    """Raise `InputError` for a budget that is too short, with one that is not; remove the run folder if it is empty."""
+    for path in (folder.images, folder.path):
+        with suppress(OSError):  # not empty, or removed by another process
+            path.rmdir()
+    raise InputError(
+        f"--time_budget {budget.minutes:g} is too short for one step and its validation: the start took {startup:.3g} s, "
+        f"{pace.text(about)}; the shortest that works here is about --time_budget {_shortest(startup, pace):g}"
+    )
 
 
 def _shortest(startup: float, pace: Pace) -> float:
@@ -170,6 +184,23 @@ def _shortest(startup: float, pace: Pace) -> float:
     minutes = MARGIN * needed / (1 - LIMIT - VALIDATION_LIMIT) / 60
     digit = 10.0 ** (math.floor(math.log10(minutes)) - 1)
     return math.ceil(minutes / digit) * digit
+
+
+def _estimated_pace(run: Run, budget: Budget) -> Pace:
+    """The pace on a CPU by a forward pass of a small image, because a single step at full size may take longer than the budget.
+
+    A step takes as long as three forward passes. On other devices, where the first pass takes longest, everything is 0.
+    """
+    if run.compute.device.type != "cpu" or run.options["compile"]:
+        return Pace(0.0, 0.0, 0.0)
+    model = run.network.model.eval()
+    image = torch.zeros(1, 3, PROBE, PROBE)
+    with torch.inference_mode(), run.compute.precision.autocast():
+        model(image)
+        seconds = budget.timed(lambda: model(image)) / PROBE**2 / distributed.world_size()  # per pixel
+    num_val = len(run.data.dataset.split("val"))
+    crop = math.prod(cast("tuple[int, int]", run.options["crop_size"]))
+    return Pace(3 * seconds * crop * run.step_size, 0.0, seconds * math.prod(run.data.test_size) * num_val)
 
 
 def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
