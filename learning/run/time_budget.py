@@ -39,6 +39,7 @@ from options import DataOptions, RunOptions, TrainingOptions
 SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
 LIMIT = 0.08  # of the budget, for measuring and its first steps, where `SHARE` and `LEAST` would take longer
+CLEARLY = 1.5  # times the budget that a step and a validation are estimated to take, if it is refused by the estimate
 PROBE = 128  # pixels of the side of the image by which a budget that is far too short is noticed at once
 VALIDATION_LIMIT = 0.06  # the same for validation
 MARGIN = 1.15  # a budget that is named instead of one that is too small is longer than it needs by this factor
@@ -152,7 +153,7 @@ def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.
     before = deepcopy(to_checkpoint(run, RunState()))
     startup = 60 * budget.minutes - budget.left()
     pace = _estimated_pace(run, budget)
-    if distributed.all_reduce_max(pace.seconds(RunLength(1, 1)) > budget.left()):
+    if distributed.all_reduce_max(pace.seconds(RunLength(1, 1)) > CLEARLY * budget.left()):
         _refuse(folder, budget, startup, pace, "about ")
     pace = measure(run, folder, budget, show)
     load_state(run, before, "the start of the run")
@@ -196,8 +197,10 @@ def _estimated_pace(run: Run, budget: Budget) -> Pace:
     model = run.network.model.eval()
     image = torch.zeros(1, 3, PROBE, PROBE)
     with torch.inference_mode(), run.compute.precision.autocast():
-        model(image)
-        seconds = budget.timed(lambda: model(image)) / PROBE**2 / distributed.world_size()  # per pixel
+        fastest = min(
+            budget.timed(lambda: model(image)) for _ in range(3)
+        )  # the first allocates, another may wait for the CPU
+    seconds = fastest / PROBE**2 / distributed.world_size()  # per pixel
     num_val = len(run.data.dataset.split("val"))
     crop = math.prod(cast("tuple[int, int]", run.options["crop_size"]))
     return Pace(3 * seconds * crop * run.step_size, 0.0, seconds * math.prod(run.data.test_size) * num_val)

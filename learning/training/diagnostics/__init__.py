@@ -20,14 +20,15 @@ from learning.training.schedule import RunLength
 LINES = 6
 WIDTH = 130
 _PREFIX = "doctor: "
-VISITS = (10, MANY_STEPS)  # steps of a run at whose epoch's end the doctor looks at it
+FIRST_VISIT = 10  # steps of a run at whose epoch's end the doctor looks at it; again after `MANY_STEPS`
 
 
 def is_due(length: RunLength, epoch: int) -> bool:
     """Whether the doctor looks at a run after an epoch: earlier, a few steps say nothing. A shorter run is seen at its end."""
     before = epoch * length.steps_per_epoch
     after = before + length.steps_of(epoch)
-    return any(before < min(visit, length.total_steps) <= after for visit in VISITS)
+    visits = (min(FIRST_VISIT, length.total_steps), MANY_STEPS)
+    return any(before < visit <= after for visit in visits)
 
 
 @dataclass(frozen=True)

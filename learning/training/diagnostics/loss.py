@@ -11,7 +11,8 @@ from learning.losses import PIXELWISE, Criterion
 MARGIN = 0.02  # by which share the loss should be below the baseline
 MANY_STEPS = 150  # after which a healthy loss is below the baseline
 # From the first to the last quarter of an epoch:
-FALL = 0.05  # share by which a healthy loss falls while it is above the baseline
+FALL = 0.02  # share by which a healthy loss falls at least while it is above the baseline
+LATE_FALL = 0.05  # the same after `MANY_STEPS`
 RISE = 0.5  # share by which it rises at least where the training diverges
 FEW_STEPS = 16  # in an epoch; the trend of fewer is chance
 
@@ -60,12 +61,13 @@ def check_loss(loss: LossRecord, pixels: torch.Tensor, criterion: Criterion) -> 
     change = f"{first:.3g} at the start of the epoch, {last:.3g} at its end"
     if has_trend and last > (1 + RISE) * first:
         return [f"the training loss rises ({change}): lower --lr_init and start again"]
-    falls = has_trend and last < (1 - FALL) * first
+    is_late = loss.total_steps >= MANY_STEPS
+    falls = has_trend and last < (1 - (LATE_FALL if is_late else FALL)) * first
     which = "" if len(compared) == len(loss.terms) else f" of {' + '.join(compared)}"
     compared_with = f"the training loss{which}, {mean:.3g}, is not below {baseline:.3g}, the class-frequency baseline"
     if has_trend and not falls:
         return [f"{compared_with}, and does not fall ({change}): change --lr_init, and {_LABELS}"]
-    if loss.total_steps >= MANY_STEPS and not falls:
+    if is_late and not falls:
         return [f"{compared_with}, after {loss.total_steps} steps: change --lr_init, and {_LABELS}"]
     return []
 

@@ -11,7 +11,7 @@ from learning.training.diagnostics.naming import listed
 # A class with a larger share of the predictions than the first, and a smaller share of the labels than the second, is reported.
 DOMINANT_PREDICTED = 0.98
 DOMINANT_LABELED = 0.9
-LARGE_CLASS = 0.1  # share of the labels from which a class should be predicted within an epoch
+LARGE_CLASS = 0.2  # share of the labels from which a class should be predicted after many steps
 RARELY = 0.01  # predicted on fewer pixels than this share of its labels
 
 _Confusion = torch.Tensor | np.ndarray

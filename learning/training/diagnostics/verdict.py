@@ -4,6 +4,7 @@ from helpers.history import History
 
 LEARNED = 0.95  # accuracy on the training images from which they are learned
 GAP = 0.1  # by which the validation on the same images may be worse
+SHORT = 500  # steps; a shorter run is continued before anything else is changed
 STILL_FALLING = 0.05  # share by which the loss fell in the last quarter of the run
 
 
@@ -29,6 +30,6 @@ def overfit_verdict(history: History, num_images: int, total_steps: int) -> str:
         f"after {total_steps} steps the network has not learned {images} "
         f"({reached}; an accuracy above {LEARNED:g} is expected)"
     )
-    if last["train_loss"] < (1 - STILL_FALLING) * earlier or total_steps < 100:
+    if last["train_loss"] < (1 - STILL_FALLING) * earlier or total_steps < SHORT:
         return f"{expected}: the loss still falls, or the run is short; raise --epochs"
     return f"{expected}: look at images/train_batch.png whether the labels fit, and change --lr_init"

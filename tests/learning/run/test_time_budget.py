@@ -238,6 +238,19 @@ def test_measuring_takes_a_bounded_share_and_the_shortest_budget_is_named(
     assert fixed(named, startup) > 0
 
 
+def test_a_budget_that_is_far_too_short_is_refused_before_the_first_step(data, tmp_path, monkeypatch):
+    """By a small image, which here takes a second for 128x128 pixels; the fastest of three counts."""
+    command = setup.setup_run(small_run(tmp_path / "run", data, "--time_budget", 1))
+    clock = FakeClock()
+    run = build.build_run(command)
+    waits = iter([60.0, 1.0, 7.0])
+    run.network.model.register_forward_pre_hook(lambda *_: setattr(clock, "time", clock.time + next(waits)))
+    monkeypatch.setattr(time_budget, "measure", lambda *_: pytest.fail("measured"))
+    budget = time_budget.Budget(0.01, clock(), 2.0, 0, clock)
+    with pytest.raises(InputError, match=r"a step takes about 1\.5 s, a validation about 0\.75 s"):
+        time_budget.fix_steps(run, command.folder, budget)
+
+
 def test_the_shortest_budget_is_rounded_up_to_two_digits():
     pace = Pace(1.0, 0.0, 10.0)
     exact = time_budget.MARGIN * (1000 + 11 + 11) / (1 - time_budget.LIMIT - time_budget.VALIDATION_LIMIT) / 60
