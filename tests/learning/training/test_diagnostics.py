@@ -319,6 +319,8 @@ def test_the_trend_within_an_epoch():
     high = [1.3 * class_frequency_loss(PIXELS, criterion)]
     steps = {"num_steps": 20, "total_steps": 20}
     assert found_in(high, criterion, trend=(2.6, 2.3), **steps) == []
+    assert found_in(high, criterion, trend=(2.49, 2.41), **steps) == [], "slowly, as with a small --lr_init"
+    assert found_in(high, criterion, trend=(1.88, 1.83), num_steps=20) != [], "but not after many steps"
     assert found_in(high, criterion, trend=(2.6, 2.3)) != [], "the trend of an epoch of unknown length"
     assert found_in(high, criterion, trend=(2.6, 2.3), num_steps=20) == [], "it still falls"
     assert "does not fall (2.41 at the start of the epoch, 2.4 at its end)" in only(
@@ -335,7 +337,15 @@ def test_the_trend_within_an_epoch():
 
 @pytest.mark.parametrize(
     ("steps_per_epoch", "total", "expected"),
-    [(100, 1000, [0, 1]), (1, 400, [9, 149]), (1, 4, [3]), (200, 300, [0]), (6, 20, [1, 3]), (10, 10, [0])],
+    [
+        (100, 1000, [0, 1]),
+        (1, 400, [9, 149]),
+        (1, 4, [3]),
+        (200, 300, [0]),
+        (50, 160, [0, 2]),
+        (6, 20, [1]),
+        (10, 10, [0]),
+    ],
 )
 def test_the_doctor_looks_at_a_run_after_10_and_150_steps_or_at_its_end(steps_per_epoch, total, expected):
     length = RunLength(steps_per_epoch, total)
@@ -443,19 +453,19 @@ def history_of(losses, acc, val_acc):
             [2.0, 1.0, 0.2, 0.1],
             0.98,
             0.97,
-            200,
+            600,
             "the network can learn these 4 images (training accuracy 0.980, mIoU 0.700",
         ),
-        ([2.0, 1.0, 0.2, 0.1], 0.98, math.nan, 200, "the network can learn these 4 images"),
-        ([2.0, 1.0, 0.2, 0.1], 0.98, 0.5, 200, "validation accuracy is 0.500: --test_size"),
-        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 200, "has not learned these 4 images"),
-        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 200, "raise --epochs"),
+        ([2.0, 1.0, 0.2, 0.1], 0.98, math.nan, 600, "the network can learn these 4 images"),
+        ([2.0, 1.0, 0.2, 0.1], 0.98, 0.5, 600, "validation accuracy is 0.500: --test_size"),
+        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 600, "has not learned these 4 images"),
+        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 600, "raise --epochs"),
         ([2.0], 0.6, 0.6, 5, "raise --epochs"),
         (
             [2.0, 1.9, 1.9, 1.9],
             0.6,
             0.6,
-            200,
+            600,
             "look at images/train_batch.png whether the labels fit, and change --lr_init",
         ),
     ],
