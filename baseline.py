@@ -134,8 +134,7 @@ def train(setup: Setup, started: float) -> None:
                 is_best = saver.after_epoch(history, val_metrics is not None)
                 summary.show_epoch(folder, setup.dataset, history, predictions)
                 summary.print_epoch(history, is_best, clock)
-                if epoch == 0:
-                    summary.diagnose(run, setup.dataset.labels.names, train_metrics, options.run.pretrained)
+                summary.diagnose(run, setup.dataset.labels.names, train_metrics, epoch, options.run.pretrained)
             saver.stop_if_requested()
     summary.print_end(folder, run, state, options.training.time_budget)
     if not options.run.overfit:

@@ -59,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         bar = tqdm(items, desc="converting", unit="image", disable=None)
         num_linked = sum(_link_or_copy(item, folder, options.copy) for item in bar)
     how = {0: "copied", len(items): "hard links"}.get(num_linked, "hard links and copies")
-    print(f"{len(items)} images ({how}) are in {output}; next: python baseline.py{command_options(output)}")
+    print(
+        f"{len(items)} images ({how}) are in {output}; next, to see how long a run takes: "
+        f"python baseline.py{command_options(output)} --dry_run"
+    )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -514,3 +514,39 @@ def test_exit_status_of_the_program(city):
     done = subprocess.run([*command, "nowhere"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------- numbers that mean nothing
+
+
+def as_train_ids(folder):
+    for path in folder.glob("*.png"):
+        save(path, train_ids(read_label(path)))
+
+
+@pytest.mark.parametrize("program", ["evaluate", "gallery"])
+def test_predictions_that_hold_train_ids_get_a_hint(city, capsys, program):
+    as_train_ids(Path("R/results_val"))
+    if program == "evaluate":
+        assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val"]) == 0
+    else:
+        from tools.gallery.__main__ import main
+
+        assert main(["R"]) in (None, 0)
+    error = capsys.readouterr().err
+    assert "note: R/results_val: the predictions seem to hold train ids: read as such, " in error
+
+
+def test_right_predictions_get_no_hint(city, capsys):
+    assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val"]) == 0
+    assert "seem to hold" not in capsys.readouterr().err
+
+
+def test_labels_of_void_are_not_scored(city, capsys):
+    for path in Path("minicity/gtFine/val").glob("*_labelIds.png"):
+        save(path, np.full((12, 16), 255, np.uint8))
+    for path in Path("minicity/gtFine/val").glob("*_instanceIds.png"):
+        path.unlink()
+    assert exit_status("evaluate.py", evaluate.main, ["--results", "R/results_val"]) == 2
+    assert "nothing to score against" in capsys.readouterr().err
+    assert not Path("R/results.json").exists()

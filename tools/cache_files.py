@@ -1,12 +1,11 @@
 """The files in a cache folder: whether they are up to date, and their removal."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
-from learning.data import cache
+from learning.data import cache, hashes
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,8 @@ class Entry:
 
     Args:
         header: as `learning.data.cache.make_header` made it; None for a file of another version.
-        state: "valid"; "changed" where a source has another size or time stamp; "gone" where one is missing; "unknown".
+        state: "valid"; "changed" where a source has another size or time stamp; "gone" where one is missing; "damaged" where
+            a checksum is wrong; "unknown".
     """
 
     path: Path
@@ -32,13 +32,13 @@ class Entries:
 
 
 def find(cache_path: str | None) -> Entries:
-    """The files of a cache folder; None for the user's, which need not exist."""
-    folder = Path(cache_path) if cache_path else cache.default_folder()
+    """The files of a cache folder, which are read to compare their checksums; None for the user's, which need not exist."""
+    folder = Path(cache_path) if cache_path else hashes.default_folder()
     if cache_path and not folder.is_dir():
         raise InputError(f"--cache_path {folder}: there is no such folder")
     paths = sorted(folder.glob(f"*{cache.SUFFIX}")) if folder.is_dir() else []
     headers = {path: cache.read_header(path) for path in paths}
-    return Entries(folder, [Entry(path, header, _state(header)) for path, header in headers.items()])
+    return Entries(folder, [Entry(path, header, _state(path, header)) for path, header in headers.items()])
 
 
 def show(entries: Entries) -> None:
@@ -75,18 +75,23 @@ def clear(entries: Entries, stale_only: bool) -> None:
             if name in chosen:
                 freed += _remove(entries.folder / name)
             freed += _remove(entries.folder / f"{name}.tmp")
+    for path in () if stale_only else entries.folder.glob(f"*{hashes.SUFFIX}"):
+        freed += _remove(path)
     print(f"{len(chosen) - len(in_use)} files removed from {entries.folder}, {freed / 2**30:.2f} GiB freed")
     if in_use:
         print(f"in use, and so still there: {', '.join(in_use)}")
 
 
-def _state(header: cache.Header | None) -> str:
+def _state(path: Path, header: cache.Header | None) -> str:
     if header is None:
         return "unknown"
-    with suppress(OSError):
-        is_valid = all(cache.source_state(str(source[0])) == source for source in header["sources"])
-        return "valid" if is_valid else "changed"
-    return "gone"
+    try:
+        is_up_to_date = all(hashes.source_state(str(source[0])) == source for source in header["sources"])
+    except OSError:
+        return "gone"
+    if not is_up_to_date:
+        return "changed"
+    return "valid" if cache.is_intact(path, header) else "damaged"
 
 
 def _remove(path: Path) -> int:

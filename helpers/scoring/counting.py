@@ -1,5 +1,6 @@
 """Compare prediction files with label files: count every pixel of every image and check the files. No torch here."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from helpers.errors import InputError
 from helpers.images import read_instances, read_label
 from helpers.labels import LabelTable
 from helpers.scoring import scores
+from helpers.scoring.plausibility import encoding_note
 from helpers.threads import map_in_threads
 
 _T = TypeVar("_T")
@@ -45,7 +47,7 @@ class LabeledDataset(Protocol):
 def count_all(
     samples: Sequence[LabeledSample], predictions: Sequence[Path], dataset: LabeledDataset, with_instances: bool
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """Count every pixel of every image, in threads.
+    """Count every pixel of every image, in threads; prints a note if the predictions seem to be in another encoding.
 
     Args:
         samples: each has a label, and an instance map if `with_instances`.
@@ -64,7 +66,11 @@ def count_all(
     count = partial(count_image, dataset=dataset, with_instances=with_instances)
     counted = map_in_threads(count, samples, predictions, description="evaluating")
     matches = [found for _, found in counted if found is not None]
-    return [confusion for confusion, _ in counted], np.concatenate(matches) if with_instances else None
+    confusions = [confusion for confusion, _ in counted]
+    note = encoding_note(np.sum(confusions, 0), dataset.labels)
+    if note:
+        print(f"note: {predictions[0].parent}: {note}", file=sys.stderr)
+    return confusions, np.concatenate(matches) if with_instances else None
 
 
 def count_image(

@@ -1,8 +1,8 @@
 """Decoded pixels of a split in one memory-mapped file, since decoding takes longer than the rest of loading an image.
 
-A file holds the images and labels of one split of one data set. It is written once, in parallel, under a lock and a temporary
-name, and is valid while its sources keep the sizes and time stamps they had then. Worker processes, ranks and later runs share
-its pages; no process holds a copy. A GPU can hold all of these bytes.
+A file holds the images and labels of one split of one data set, and their checksums. It is written once, in parallel, under a
+lock and a temporary name, and is valid while its sources keep the sizes and time stamps they had then. Worker processes, ranks
+and later runs share its pages; no process holds a copy. A GPU can hold all of these bytes.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -20,16 +20,17 @@ import torch
 
 from helpers.errors import InputError
 from helpers.output import writing
-from helpers.threads import NUM_THREADS, map_ahead, show_progress
-from learning.data.datasets.base import Dataset, Sample
-from learning.data.pixels import BufferPixels, FilePixels, Layout
+from helpers.threads import NUM_THREADS, map_ahead, map_in_threads, show_progress
+from learning.data.datasets.base import Dataset
+from learning.data.hashes import source_state
+from learning.data.pixels import BufferPixels, FilePixels, Layout, checksum
 
-MAGIC = b"pixels01"  # 8 bytes; the number is the version of the format
+MAGIC = b"pixels02"  # 8 bytes; the number is the version of the format and of the rules by which images are read
 SUFFIX = ".pixels"
 DEVICE_SHARE = 0.25  # of the free memory of a GPU that "auto" uses at most
 SPARE = 1.02  # a file is written only where this many times its size is free
 
-Put = Callable[[int, np.ndarray], None]  # (first byte, uint8 pixels): stores the pixels
+Put = Callable[[int, np.ndarray, np.ndarray], None]  # (index, image (H, W, 3), label (H, W)): stores a sample
 
 
 class CacheError(InputError):
@@ -49,14 +50,6 @@ class Header(TypedDict):
     decode: str
     sizes: list[list[int]]
     sources: list[list[str | int]]
-
-
-def default_folder() -> Path:
-    """The user's cache folder, by the XDG specification; for a user without a home, a temporary one."""
-    home = os.path.expanduser("~")
-    is_known = os.path.isabs(home)
-    cache = Path(home, ".cache") if is_known else Path(tempfile.gettempdir(), f"cache-{os.getuid()}")
-    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "minicity-segmentation"
 
 
 def num_bytes(sizes: np.ndarray | Iterable[Sequence[int]]) -> int:
@@ -138,7 +131,7 @@ def open_on_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.nda
         ) from None
     with contextlib.suppress(OSError):  # a read-only folder
         os.utime(path)  # time of the last use, which `tools.cache` shows
-    return BufferPixels(dataset.split(split), layout, path)
+    return BufferPixels(FilePixels(dataset.split(split), dataset.decode), layout, path)
 
 
 def is_cached(folder: str | Path, dataset: Dataset, split: str, sizes: np.ndarray) -> bool:
@@ -153,12 +146,14 @@ def open_in_memory(dataset: Dataset, split: str, sizes: np.ndarray) -> BufferPix
     layout = Layout.of(sizes)
     buffer = np.empty(layout.num_bytes, np.uint8)
 
-    def put(start: int, pixels: np.ndarray) -> None:
-        buffer[start : start + pixels.size] = pixels.reshape(-1)
+    def put(index: int, image: np.ndarray, label: np.ndarray) -> None:
+        start = layout.starts[index]
+        buffer[start : start + image.size] = image.reshape(-1)
+        buffer[start + image.size : start + image.size + label.size] = label.reshape(-1)
 
-    samples = dataset.split(split)
-    _decode(samples, dataset.decode, layout, put, f"decoding {split}")
-    return BufferPixels(samples, layout, buffer=torch.from_numpy(buffer))
+    files = FilePixels(dataset.split(split), dataset.decode)
+    _decode(files, layout, put, f"decoding {split}")
+    return BufferPixels(files, layout, buffer=torch.from_numpy(buffer))
 
 
 def make_header(dataset: Dataset, split: str, sizes: np.ndarray) -> Header:
@@ -174,18 +169,28 @@ def make_header(dataset: Dataset, split: str, sizes: np.ndarray) -> Header:
     }
 
 
-def source_state(path: str | Path) -> list[str | int]:
-    """A file's absolute path, size in bytes, and time of change in nanoseconds; a list, as JSON reads it again."""
-    state = os.stat(path)
-    return [os.path.abspath(path), state.st_size, state.st_mtime_ns]
-
-
 def read_header(path: Path) -> Header | None:
-    """The header of a cache file; None for other files, including cache files of other versions."""
-    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
-        if file.read(8) == MAGIC:
-            return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    """The header of a cache file; None for other files, including cache files that are damaged or of other versions."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(16)
+        text = file.read(int.from_bytes(start[8:12], "little"))
+        if start == _start(text):
+            return json.loads(text)
     return None
+
+
+def is_intact(path: Path, header: Header) -> bool:
+    """Whether all pixels of a cache file have their checksums."""
+    layout = Layout.of(header["sizes"], len(_encode(header)))
+    if path.stat().st_size != _file_size(layout):
+        return False
+    content = np.memmap(path, np.uint8, "r")
+    expected = content[layout.num_bytes :].view("<u4")
+
+    def matches(index: int) -> bool:
+        return zlib.crc32(content[layout.starts[index] : layout.starts[index + 1]].data) == expected[index]
+
+    return all(map_in_threads(matches, range(len(layout.sizes)), description=f"verifying {header['split']}"))
 
 
 def _path(folder: str | Path, about: Header) -> Path:
@@ -198,11 +203,20 @@ def _path(folder: str | Path, about: Header) -> Path:
 def _encode(about: Header) -> bytes:
     text = json.dumps(about).encode()
     text += b" " * (-(16 + len(text)) % 4096)  # samples begin on a page
-    return MAGIC + len(text).to_bytes(8, "little") + text
+    return _start(text) + text
+
+
+def _start(text: bytes) -> bytes:
+    """What stands before the text of a header: version, length and checksum."""
+    return MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little")
+
+
+def _file_size(layout: Layout) -> int:
+    return layout.num_bytes + 4 * len(layout.sizes)
 
 
 def _is_valid(path: Path, header: bytes, layout: Layout) -> bool:
-    if not path.is_file() or path.stat().st_size != layout.num_bytes:
+    if not path.is_file() or path.stat().st_size != _file_size(layout):
         return False
     with open(path, "rb") as file:
         return file.read(len(header)) == header
@@ -214,30 +228,32 @@ def _write(path: Path, dataset: Dataset, split: str, header: bytes, layout: Layo
         raise OSError(f"{layout.num_bytes / 2**30:.1f} GiB are needed and {free / 2**30:.1f} GiB are free")
     with writing(path) as fresh, open(fresh, "wb") as file:
         file.write(header)
+        checksums = []
 
-        def put(start: int, pixels: np.ndarray) -> None:
-            file.seek(start)
-            file.write(pixels.data)
+        def put(index: int, image: np.ndarray, label: np.ndarray) -> None:
+            file.seek(layout.starts[index])
+            file.write(image.data)
+            file.write(label.data)
+            checksums.append(checksum(image, label))
 
-        _decode(dataset.split(split), dataset.decode, layout, put, f"caching {split}")
+        _decode(FilePixels(dataset.split(split), dataset.decode), layout, put, f"caching {split}")
+        file.write(np.array(checksums, "<u4").data)
         file.flush()
         os.fsync(file.fileno())  # or a power cut could leave zeros under a valid header
 
 
-def _decode(samples: Sequence[Sample], decode: np.ndarray, layout: Layout, put: Put, title: str) -> None:
-    """Decode every sample in threads (Pillow releases the interpreter lock) and `put` image and label, one at a time."""
-    files = FilePixels(samples, decode)
+def _decode(files: FilePixels, layout: Layout, put: Put, title: str) -> None:
+    """Decode every sample in threads (Pillow releases the interpreter lock) and `put` them in order."""
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         return files.image(index).permute(1, 2, 0).contiguous().numpy(), files.label(index).numpy()
 
     # At most a few samples per thread are in memory.
-    decoded = map_ahead(read, range(len(samples)), cost=lambda _: 1, budget=4 * NUM_THREADS)
-    for index, (image, label) in enumerate(show_progress(decoded, len(samples), title)):
+    decoded = map_ahead(read, range(len(files)), cost=lambda _: 1, budget=4 * NUM_THREADS)
+    for index, (image, label) in enumerate(show_progress(decoded, len(files), title)):
         if not image.shape[:2] == label.shape == layout.sizes[index]:
-            raise InputError(f"{samples[index].image} or its label changed while it was read; start again")
-        put(layout.starts[index], image)
-        put(layout.starts[index] + image.size, label)
+            raise InputError(f"{files.samples[index].image} or its label changed while it was read; start again")
+        put(index, image, label)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Batches of views: cropped by worker processes, or on the GPU if the pixels are there; then colors change on the device."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,11 @@ class EvalBatch(NamedTuple):
     labels: list[torch.Tensor] | None
     sizes: list[Size]
     samples: list[Sample]
+
+    def first_image(self) -> EvalBatch:
+        """The batch without all images but its first."""
+        labels = self.labels and self.labels[:1]
+        return EvalBatch(self.images[:1], labels, self.sizes[:1], self.samples[:1])
 
 
 @dataclass(frozen=True)

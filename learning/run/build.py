@@ -87,7 +87,7 @@ class Run:
         length: steps, epochs and validations.
         evaluated: the network that is validated and whose best weights are saved: the model, or its average (--ema).
         evaluated_parallel: the same network, on all GPUs of this process.
-        fingerprint: of the data set's files.
+        fingerprint: of the data set's files; "" in all processes but the main one.
         keeps_last: whether the last weights are kept instead of the best, because the validation images are trained on.
         options: as options.json and checkpoints store them; only to be stored and compared.
     """
@@ -233,6 +233,9 @@ def build_run(setup: Setup) -> Run:
         average=ema,
     )
     evaluated = ema.model if ema else network.model
+    data_fingerprint = ""
+    if distributed.is_main():  # it reads every image
+        data_fingerprint = fingerprint(setup.dataset, setup.statistics, bool(options.augmentation.copypaste))
     resolved = options.replaced(seed=compute.seed, epochs=length.epochs)
     return Run(
         compute=compute,
@@ -246,7 +249,7 @@ def build_run(setup: Setup) -> Run:
         learning_rate=rate,
         evaluated=evaluated,
         evaluated_parallel=over_gpus(evaluated, compute) if ema else network.parallel,
-        fingerprint=fingerprint(setup.dataset),
+        fingerprint=data_fingerprint,
         keeps_last=trains_on_val(options.data),
         options=resolved.stored(),
     )

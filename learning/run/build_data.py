@@ -19,6 +19,7 @@ from learning.data.augmentation.object_bank import build_bank
 from learning.data.augmentation.sampling import SETS, Augmentation
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.statistics import DatasetStatistics
+from learning.data.hashes import default_folder
 from learning.data.loaders import EvalBatches, LoaderConfig
 from learning.image_size import Size, fitted_size
 from learning.rng import CLASSMIX, COPYBLOB, CUTMIX, generator
@@ -102,7 +103,7 @@ def open_cache(
         The choice and its reason; split -> decoded images, empty for "off".
     """
     sizes = {split: found.sizes for split, found in statistics.items()}
-    folder = Path(data.cache_path) if data.cache_path else cache.default_folder()
+    folder = Path(data.cache_path) if data.cache_path else default_folder()
     needed = {split: cache.num_bytes(sizes[split]) for split in sizes}
     missing = sum(needed[split] for split in sizes if not cache.is_cached(folder, dataset, split, sizes[split]))
     kind, why = cache.choose_location(data.cache, device, sum(needed.values()), folder, missing)

@@ -38,10 +38,8 @@ def dry_run(setup: Setup) -> None:
 def _measure_and_print(run: Run, folder: RunFolder, save_minutes: float, mst: bool) -> None:
     step = _time_training(run)
     autocast = run.compute.precision.autocast
-    batch = next(iter(run.val_batches))
-    labels = batch.labels
-    assert labels is not None
-    batch = batch._replace(images=batch.images[:1], labels=labels[:1], sizes=batch.sizes[:1], samples=batch.samples[:1])
+    batch = next(iter(run.val_batches)).first_image()
+    assert batch.labels is not None
     _, validation = _timed(
         "validation of 1 image",
         lambda: validate_epoch(
@@ -58,7 +56,7 @@ def _measure_and_print(run: Run, folder: RunFolder, save_minutes: float, mst: bo
         "prediction of 1 image, --mst", lambda: list(predict_images(parallel, [batch], all_scales))
     )
     saving = _time_saving(run, folder.checkpoint.name)
-    truth = labels[0].cpu().numpy()
+    truth = batch.labels[0].cpu().numpy()
     _timed("evaluation of 1 image", lambda: scores.confusion_matrix(truth, prediction, 256))
 
     num_val = len(run.data.dataset.split("val"))

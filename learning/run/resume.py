@@ -17,6 +17,7 @@ from helpers.output import writing
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.checkpoint import State
+from learning.data.fingerprint import difference
 from learning.data.loaders import steps_per_epoch
 from learning.run import command_line
 from learning.run.build import Run, run_length
@@ -57,11 +58,8 @@ def restore(run: Run, folder: RunFolder, chosen: RunOptions) -> RunState:
             "start as many, or continue with --override"
         )
     load_state(run, stored, path)
-    if stored["data_fingerprint"] != run.fingerprint and not chosen.override:
-        raise InputError(
-            f"the data in {run.options['dataset_path']} are not those of the run: files were added, removed or changed; "
-            "--override continues with them"
-        )
+    if not chosen.override:
+        _refuse_other_data(run, stored["data_fingerprint"])
     epoch = stored["epoch"] + 1
     step = stored["step"]
     _refuse_shorter(run, epoch * run.length.steps_per_epoch + step)
@@ -125,6 +123,18 @@ def _check_same_checkpoint(path: Path, epoch: int, step: int) -> None:
     if distributed.all_reduce_max(place) != place:
         raise InputError(
             f"{path} is not the checkpoint that the other processes read: --save_path must be one folder for all"
+        )
+
+
+def _refuse_other_data(run: Run, stored: object) -> None:
+    """Refuse data that have changed since their fingerprint was stored; the main process has the current one."""
+    changed = ""
+    if distributed.is_main():
+        changed = difference(stored, run.data.dataset, run.fingerprint)
+    if distributed.all_reduce_max(len(changed)):
+        raise InputError(
+            f"the data in {run.options['dataset_path']} are not those of the run: {changed or 'see the main process'}; "
+            "--override continues with them"
         )
 
 

@@ -24,7 +24,7 @@ from learning.data.datasets import add_training_images, dataset_without_files, o
 from learning.data.datasets.base import Dataset
 from learning.data.datasets.blobs import parse_rules, rule_ids
 from learning.data.datasets.splits import select_train_and_val
-from learning.data.datasets.statistics import DatasetStatistics, dataset_statistics
+from learning.data.datasets.statistics import DatasetStatistics, dataset_statistics, refuse_unlabeled
 from learning.inference.inputs import InputImage
 from learning.run import command_line, rules
 from learning.run.prediction_files import claim_predictions, find_pictures
@@ -96,6 +96,9 @@ def setup_run(argv: Sequence[str] | None = None) -> Setup:
         raise InputError(f"--split {split}: there are no {split} images in {dataset.root}")
     splits = predicted_splits(dataset, split) if run.predict else ["train", "val"]
     statistics = {name: dataset_statistics(dataset, name) for name in splits}
+    if not run.predict:
+        for name, found in statistics.items():
+            refuse_unlabeled(dataset, name, found)
     pictures = find_pictures(parsed.prediction) if run.predict else ()
     return Setup(parsed, typed | earlier_typed, dataset, statistics, folder, pictures)
 

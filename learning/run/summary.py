@@ -29,7 +29,8 @@ from learning.run.progress import EpochClock
 from learning.run.setup import Setup, trains_on_val
 from learning.run.state import RunState
 from learning.training import diagnostics
-from learning.training.diagnostics import EpochRecord
+from learning.training.diagnostics import EpochRecord, LossRecord
+from learning.training.diagnostics.verdict import overfit_verdict
 from learning.training.engine import Prediction
 from learning.training.metrics import EpochMetrics
 from learning.training.schedule import RunLength
@@ -269,7 +270,7 @@ def print_epoch(history: History, is_best: bool, clock: EpochClock) -> None:
 
 
 def print_end(folder: RunFolder, run: Run, state: RunState, minutes: float | None) -> None:
-    """Print the best score of the run, and by how much it missed a --time_budget of some minutes."""
+    """Print the best score of the run, the verdict of --overfit, and by how much it missed a --time_budget of some minutes."""
     if not distributed.is_main():
         return
     if minutes:
@@ -278,23 +279,30 @@ def print_end(folder: RunFolder, run: Run, state: RunState, minutes: float | Non
             f"trained and validated in {duration(state.spent)} of {duration(60 * minutes)}: "
             f"{abs(late):.1f} s too {'late' if late > 0 else 'early'}"
         )
+    if run.options["overfit"]:
+        num_images = len(run.data.dataset.split("train"))
+        print(f"verdict: {overfit_verdict(state.history, num_images, run.length.total_steps)}")
     score = "mIoU on validation images that were trained on" if run.keeps_last else "best validation mIoU"
     print(f"{score} (single scale): {state.best_miou:.4f}. Look at {folder.path / 'learning_curve.png'}")
 
 
-def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, pretrained: str | None) -> None:
-    """After the first epoch: print one paragraph about what looks wrong in the training.
+def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, epoch: int, pretrained: str | None) -> None:
+    """After some of the first epochs: print one paragraph about what looks wrong in the training.
 
     Args:
         names: of the classes.
         train_metrics: metrics of the epoch.
     """
+    if not diagnostics.is_due(run.length, epoch):
+        return
     if pretrained and not os.path.exists(pretrained):
         return  # the initial weights, which the diagnostics need, are gone
     initial = run.network.initial()
     if pretrained:
         checkpoint.load_pretrained(initial, pretrained)
-    images, _ = next(iter(run.train_batches.epoch(0)))
+    images, _ = next(iter(run.train_batches.epoch(epoch)))
+    num_steps = run.length.steps_of(epoch)
+    total_steps = epoch * run.length.steps_per_epoch + num_steps
     num_images = run.step_size // run.training.accumulate
     with run.compute.precision.autocast():
         paragraph = diagnostics.examine(
@@ -304,9 +312,8 @@ def diagnose(run: Run, names: Sequence[str], train_metrics: EpochMetrics, pretra
                 images=images[:num_images],
                 confusion=train_metrics.confusion,
                 class_names=names,
-                losses=train_metrics.term_losses(),
+                loss=LossRecord(train_metrics.term_losses(), train_metrics.trend(), num_steps, total_steps),
                 criterion=run.training.criterion,
-                only_step=run.length.steps_of(0) == 1,
             ),
         )
     if distributed.is_main():

@@ -1,7 +1,8 @@
 """--time_budget: measures on the network of the run how many steps fit, before the run begins.
 
 The measurement is undone: the run that follows equals one with --steps. The learning rate is 0 during the measurement. Its first
-steps do not count: they allocate memory, choose algorithms and use up the batches that loader processes have prepared.
+steps do not count: they allocate memory, choose algorithms and use up the batches that loader processes have prepared. Where the
+budget is short, fewer steps and images are measured: before each piece, the measurement asks its `Allowance`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from typing import NoReturn, cast
+
+import torch
 
 from helpers.errors import InputError
 from helpers.history import History, extend_history
@@ -22,6 +27,7 @@ from helpers.output import temporary
 from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.data.datasets.base import Dataset
+from learning.data.loaders import EvalBatch
 from learning.run import summary
 from learning.run.build import Run
 from learning.run.state import RunState, load_state, to_checkpoint
@@ -32,6 +38,11 @@ from options import DataOptions, RunOptions, TrainingOptions
 
 SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
+LIMIT = 0.08  # of the budget, for measuring and its first steps, where `SHARE` and `LEAST` would take longer
+CLEARLY = 1.5  # times the budget that a step and a validation are estimated to take, if it is refused by the estimate
+PROBE = 128  # pixels of the side of the image by which a budget that is far too short is noticed at once
+VALIDATION_LIMIT = 0.06  # the same for validation
+MARGIN = 1.15  # a budget that is named instead of one that is too small is longer than it needs by this factor
 
 Clock = Callable[[], float]
 Show = Callable[[RunFolder, Dataset, History, list[Prediction]], object]
@@ -54,6 +65,11 @@ class Pace:
     validation: float
     saving: float = 0.0
     save_every: float = math.inf
+
+    def text(self, about: str = "") -> str:
+        """The pace in a sentence."""
+        overhead = f"each epoch {self.epoch:.3g} s more, " if self.epoch else ""
+        return f"a step takes {about}{self.step:.3g} s, {overhead}a validation {about}{self.validation:.3g} s"
 
     def seconds(self, length: RunLength) -> float:
         """Duration of a run."""
@@ -96,11 +112,28 @@ class Budget:
             return None
         return cls(training.time_budget, started, run.save_minutes, data.num_workers)
 
+    def left(self) -> float:
+        """Seconds until the end of the budget."""
+        return 60 * self.minutes - (self.clock() - self.started)
+
     def timed(self, work: Callable[[], object]) -> float:
         """Duration of a call, in seconds."""
         began = self.clock()
         work()
         return self.clock() - began
+
+
+class Allowance:
+    """A share of the budget that a part of the measurement may take, from now on."""
+
+    def __init__(self, budget: Budget, share: float) -> None:
+        self.clock = budget.clock
+        self.end = budget.clock() + share * 60 * budget.minutes
+
+    def number(self, seconds: float) -> int:
+        """How many more pieces of some seconds fit; the same in all processes."""
+        fitting = int(max(0.0, self.end - self.clock()) / max(seconds, 1e-9))
+        return -distributed.all_reduce_max(-fitting)
 
 
 def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.show_epoch) -> Run:
@@ -118,22 +151,59 @@ def fix_steps(run: Run, folder: RunFolder, budget: Budget, show: Show = summary.
         folder.create()
         print(f"measuring how many steps take {budget.minutes:g} minutes", flush=True)
     before = deepcopy(to_checkpoint(run, RunState()))
+    startup = 60 * budget.minutes - budget.left()
+    pace = _estimated_pace(run, budget)
+    if distributed.all_reduce_max(pace.seconds(RunLength(1, 1)) > CLEARLY * budget.left()):
+        _refuse(folder, budget, startup, pace, "about ")
     pace = measure(run, folder, budget, show)
     load_state(run, before, "the start of the run")
-    left = 60 * budget.minutes - (budget.clock() - budget.started)
+    left = budget.left()
     steps = pace.steps_within(left, run.length.steps_per_epoch, run.length.validate_every)
     steps = distributed.all_reduce_max(steps if distributed.is_main() else 0)
-    measured = (
-        f"a step takes {pace.step:.3g} s, each epoch {pace.epoch:.3g} s more, a validation {pace.validation:.3g} s"
-    )
     if not steps:
-        raise InputError(
-            f"--time_budget {budget.minutes:g}: {max(left, 0):.3g} s of these minutes are left after the start, and "
-            f"{measured}; raise it"
-        )
+        _refuse(folder, budget, startup, pace)
     if distributed.is_main():
-        print(f"{measured}: --steps {steps}", flush=True)
+        print(f"{pace.text()}: --steps {steps}", flush=True)
     return run.with_steps(steps)
+
+
+def _refuse(folder: RunFolder, budget: Budget, startup: float, pace: Pace, about: str = "") -> NoReturn:
+    """Raise `InputError` for a budget that is too short, with one that is not; remove the run folder if it is empty."""
+    for path in (folder.images, folder.path):
+        with suppress(OSError):  # not empty, or removed by another process
+            path.rmdir()
+    raise InputError(
+        f"--time_budget {budget.minutes:g} is too short for one step and its validation: the start took {startup:.3g} s, "
+        f"{pace.text(about)}; the shortest that works here is about --time_budget {_shortest(startup, pace):g}"
+    )
+
+
+def _shortest(startup: float, pace: Pace) -> float:
+    """Minutes of the shortest budget that holds a step and a validation, to two digits, rounded up."""
+    pieces = pace.step + pace.validation  # those during which the allowances end
+    needed = startup + pieces + pace.seconds(RunLength(1, 1))
+    minutes = MARGIN * needed / (1 - LIMIT - VALIDATION_LIMIT) / 60
+    digit = 10.0 ** (math.floor(math.log10(minutes)) - 1)
+    return math.ceil(minutes / digit) * digit
+
+
+def _estimated_pace(run: Run, budget: Budget) -> Pace:
+    """The pace on a CPU by a forward pass of a small image, because a single step at full size may take longer than the budget.
+
+    A step takes as long as three forward passes. On other devices, where the first pass takes longest, everything is 0.
+    """
+    if run.compute.device.type != "cpu" or run.options["compile"]:
+        return Pace(0.0, 0.0, 0.0)
+    model = run.network.model.eval()
+    image = torch.zeros(1, 3, PROBE, PROBE)
+    with torch.inference_mode(), run.compute.precision.autocast():
+        fastest = min(
+            budget.timed(lambda: model(image)) for _ in range(3)
+        )  # the first allocates, another may wait for the CPU
+    seconds = fastest / PROBE**2 / distributed.world_size()  # per pixel
+    num_val = len(run.data.dataset.split("val"))
+    crop = math.prod(cast("tuple[int, int]", run.options["crop_size"]))
+    return Pace(3 * seconds * crop * run.step_size, 0.0, seconds * math.prod(run.data.test_size) * num_val)
 
 
 def measure(run: Run, folder: RunFolder, budget: Budget, show: Show) -> Pace:
@@ -155,18 +225,28 @@ def _measure_steps(run: Run, budget: Budget) -> float:
     batches = chain.from_iterable(map(run.train_batches.epoch, count()))
 
     def train_on(number: int) -> float:
+        """Seconds per step of some steps."""
+
         def work() -> None:
             metrics = run.metrics()
             train_epoch(training, islice(batches, number), metrics, 0, lambda *_: None)
             metrics.mean_loss()  # waits for the device
 
-        return budget.timed(work)
+        return budget.timed(work) / number
 
+    allowance = Allowance(budget, LIMIT)
+    step = train_on(1)
+    if run.compute.device.type != "cpu" or run.options["compile"]:
+        # The first step of a GPU or a compiled network takes far longer than the others, and the run would need it, too.
+        allowance = Allowance(budget, LIMIT)
     prepared = 1 + 2 * min(budget.num_workers, os.cpu_count() or 1)
-    train_on(2)
-    warm = train_on(prepared) / prepared
-    number = distributed.all_reduce_max(_affordable(warm, budget, LEAST, MOST))
-    return train_on(number) / number
+    for _ in range(1 + prepared):
+        if allowance.number(step) <= LEAST:  # the steps to be measured come first
+            break
+        step = train_on(1)
+    number = distributed.all_reduce_max(_affordable(step, budget, LEAST, MOST))
+    number = min(number, allowance.number(step))
+    return train_on(number) if number else step
 
 
 def _affordable(seconds: float, budget: Budget, least: int, most: int) -> int:
@@ -175,13 +255,12 @@ def _affordable(seconds: float, budget: Budget, least: int, most: int) -> int:
 
 
 def _measure_validation(run: Run, budget: Budget) -> tuple[float, list[Prediction]]:
-    """Seconds of a whole validation, and the predictions of its first batch."""
+    """Seconds of a whole validation, and the predictions of its first batch, or of one image where the budget is short."""
     predictions: list[Prediction] = []
 
-    def validate_on(number: int) -> float:
+    def validate_on(batches: Iterable[EvalBatch]) -> float:
         def work() -> None:
             metrics = run.metrics()
-            batches = islice(run.val_batches, number)
             predictions[:] = validate_epoch(
                 run.evaluated_parallel,
                 batches,
@@ -194,9 +273,17 @@ def _measure_validation(run: Run, budget: Budget) -> tuple[float, list[Predictio
 
         return budget.timed(work)
 
-    warm = validate_on(1)
-    number = _affordable(warm, budget, 1, len(run.val_batches))
-    return validate_on(number) * len(run.val_batches) / number, predictions
+    num_batches = len(run.val_batches)
+    allowance = Allowance(budget, VALIDATION_LIMIT)
+    began = budget.clock()
+    first = list(islice(run.val_batches, 1))  # empty where there are more processes than images
+    loading = budget.clock() - began
+    batch = loading + validate_on([batch.first_image() for batch in first]) * sum(len(batch.samples) for batch in first)
+    if not allowance.number(batch):
+        return batch * num_batches, predictions
+    batch = validate_on(islice(run.val_batches, 1))
+    number = min(_affordable(batch, budget, 1, num_batches), max(1, allowance.number(batch)))
+    return validate_on(islice(run.val_batches, number)) * num_batches / number, predictions
 
 
 def _measure_saving(

@@ -1,5 +1,6 @@
 """Statistics of an epoch, accumulated on the device: confusion matrix and loss."""
 
+import math
 from typing import TypedDict
 
 import torch
@@ -27,6 +28,7 @@ class EpochMetrics:
     Attributes:
         confusion: int64 (C, C), rows are the ground truth.
         loss: float64 (2, T), sums and weights.
+        running: `loss` after each call of `add_loss`.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str, num_terms: int = 1) -> None:
@@ -35,10 +37,12 @@ class EpochMetrics:
         place = "cpu" if torch.device(device).type == "mps" else device
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=place)
         self.loss = torch.zeros(2, num_terms, dtype=torch.float64, device=place)
+        self.running: list[torch.Tensor] = []
 
     def add_loss(self, totals: torch.Tensor, weights: torch.Tensor) -> None:
         """Add a batch's sums and weights, (T,) each, as `learning.losses.Criterion` returns them."""
-        self.loss += torch.stack([totals.detach(), weights]).to(self.loss.device).double()
+        self.loss = self.loss + torch.stack([totals.detach(), weights]).to(self.loss.device).double()
+        self.running.append(self.loss)
 
     def add_prediction(self, prediction: torch.Tensor, target: torch.Tensor) -> None:
         """Count the pixels of a batch.
@@ -75,12 +79,19 @@ class EpochMetrics:
     def term_losses(self) -> list[float]:
         """Mean of each term of the loss so far, NaN while its weight is 0."""
         totals, weights = self.loss.tolist()
-        return [total / weight if weight else float("nan") for total, weight in zip(totals, weights, strict=True)]
+        return [total / weight if weight else math.nan for total, weight in zip(totals, weights, strict=True)]
 
     def mean_loss(self) -> float:
         """Mean loss so far, NaN before the first valid pixel."""
-        terms = [loss for loss, weight in zip(self.term_losses(), self.loss[1].tolist(), strict=True) if weight]
-        return sum(terms) if terms else float("nan")
+        return _sum_of_means(self.loss)
+
+    def trend(self) -> tuple[float, float]:
+        """Mean loss of this process in the first and in the last quarter of the batches so far, NaN for fewer than four."""
+        running = self.running
+        size = len(running) // 4
+        if not size:
+            return math.nan, math.nan
+        return _sum_of_means(running[size] - running[0]), _sum_of_means(running[-1] - running[-1 - size])
 
     def accuracy(self) -> float:
         """Pixel accuracy so far, NaN before the first valid pixel."""
@@ -95,6 +106,13 @@ class EpochMetrics:
             "macc": scores.mean(scores.class_accuracy(confusion)),
             "miou": scores.mean(scores.iou(confusion)),
         }
+
+
+def _sum_of_means(loss: torch.Tensor) -> float:
+    """The sum of the means of the terms that have a weight; NaN if none has."""
+    totals, weights = loss.tolist()
+    terms = [total / weight for total, weight in zip(totals, weights, strict=True) if weight]
+    return sum(terms) if terms else math.nan
 
 
 def count_sorted(values: torch.Tensor, minlength: int) -> torch.Tensor:

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from helpers.errors import exit_status
 from helpers.output import Signature, claim_file
 from helpers.parsing import Parser
@@ -42,6 +44,7 @@ def _check(args: argparse.Namespace, dataset: Dataset, findings: list[Finding]) 
     start = time.perf_counter()
     samples = check_samples(dataset)
     seconds = time.perf_counter() - start
+    findings += _unlabeled_splits(dataset, samples)
     findings += [finding for checked in samples for finding in checked.findings]
     findings += compare(dataset, samples)
     splits = {split: summarize(samples, split, dataset.labels) for split in dataset.splits}
@@ -74,6 +77,21 @@ def _missing_splits(dataset: Dataset) -> list[Finding]:
         Finding("missing folder", split, dataset.root, f"has no {split} images", f"add them. {dataset.spec.HINT}")
         for split in ("train", "val")
         if split not in dataset.splits
+    ]
+
+
+def _unlabeled_splits(dataset: Dataset, samples: Sequence[CheckedSample]) -> list[Finding]:
+    """Training and validation need labeled pixels; the samples' own findings name the label maps."""
+    counts = {
+        split: [checked.pixels for checked in samples if checked.split == split and checked.pixels is not None]
+        for split in ("train", "val")
+    }
+    return [
+        Finding(
+            "unlabeled split", split, dataset.root, f"has no labeled pixel in its {split} split", "write class numbers"
+        )
+        for split, pixels in counts.items()
+        if pixels and not np.any(pixels)
     ]
 
 

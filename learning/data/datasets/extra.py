@@ -1,16 +1,16 @@
 """More training images from other folders, such as those with pseudo labels or pasted objects."""
 
-import filecmp
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 from helpers.errors import InputError
+from helpers.images import read_size
 from helpers.parsing import Range
 from helpers.text_files import read_json
 from learning.data.datasets.base import Dataset, Extra, Sample, open_valid
+from learning.data.hashes import hash_image, kept_hashes
 
 PROVENANCE = "pseudo_labels.json"  # in a folder of pseudo labels: how they were made
 RECORD = "copypaste.json"  # in a folder of images with pasted objects: the images that were pasted together
@@ -51,15 +51,28 @@ def read_sources(folder: str | Path) -> frozenset[str]:
     return frozenset(read_json(path, _Pasted, "make the folder anew with tools.copypaste")["sources"])
 
 
-def identical_images(samples: Iterable[Sample], others: Iterable[Sample]) -> Iterator[tuple[Sample, Sample]]:
-    """Pairs (one of `samples`, one of `others`) whose image files are the same byte for byte, under any name."""
-    by_size = defaultdict(list)
-    for other in others:
-        by_size[other.image.stat().st_size].append(other)
-    for sample in samples:
-        for other in by_size.get(sample.image.stat().st_size, ()):
-            if filecmp.cmp(sample.image, other.image, shallow=False):
-                yield sample, other
+def identical_images(samples: Sequence[Sample], others: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    """Pairs (one of `samples`, one of `others`) that show the same pixels, under any name and in any file format.
+
+    Only images whose size in pixels occurs on both sides are decoded.
+    """
+    sides = [list(samples), list(others)]
+    sizes = [[read_size(sample.image) for sample in side] for side in sides]
+    shared = set(sizes[0]) & set(sizes[1])
+    sides = [
+        [sample for sample, size in zip(side, side_sizes, strict=True) if size in shared]
+        for side, side_sizes in zip(sides, sizes, strict=True)
+    ]
+    if not shared:
+        return
+    hashes = [
+        kept_hashes(hash_image, [sample.image for sample in side], "comparing with the validation images")
+        for side in sides
+    ]
+    known = dict(zip(hashes[1], sides[1], strict=True))
+    for sample, found in zip(sides[0], hashes[0], strict=True):
+        if found in known:
+            yield sample, known[found]
 
 
 def add_training_images(dataset: Dataset, folders: Sequence[str | Path] | None) -> Dataset:
@@ -99,7 +112,7 @@ def _add_folder(dataset: Dataset, folder: str | Path) -> Dataset:
 def _refuse_validation_images(dataset: Dataset, folder: str | Path, samples: Sequence[Sample]) -> None:
     """Raise `InputError` where images of an extra folder are, or show parts of, validation images of the data set."""
     val = {sample.name: sample for sample in dataset.splits.get("val", ())}
-    for sample, known in identical_images(samples, val.values()):
+    for sample, known in identical_images(samples, tuple(val.values())):
         raise InputError(
             f"--extra_data: {sample.image} is the validation image {known.image}; training on it makes the validation "
             "score meaningless; remove it"

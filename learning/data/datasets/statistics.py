@@ -12,6 +12,7 @@ from helpers.images import read_label, read_label_file
 from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset, Finding, Sample
 from learning.data.datasets.label_checks import LabelFacts, black_and_white, size_finding
+from learning.data.hashes import hash_pixels
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class DatasetStatistics:
         sizes: int64 (N, 2), height and width of each image.
         pixels: int64 (N, C), labelled pixels of each class in each image; zeros for images without label.
         void: int64 (N,), pixels of no class.
-        labels: for the checks across files.
+        labels: for the checks across files, of the images with a label.
+        label_hashes: of each decoded label map; "" without one.
     """
 
     sizes: np.ndarray
     pixels: np.ndarray
     void: np.ndarray
     labels: tuple[LabelFacts, ...] = ()
+    label_hashes: tuple[str, ...] = ()
 
     def absent(self, names: Iterable[str]) -> list[str]:
         """The names of the classes without a single pixel; `names` are those of all classes."""
@@ -47,31 +50,58 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     samples = dataset.split(split)
     num_classes = len(dataset.labels.classes)
 
-    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int, LabelFacts | None]:
+    def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int, LabelFacts | None, str]:
         header = read_header(sample.image)
         pixels = np.zeros(256, np.int64)
         facts = None
+        digest = ""
         if sample.label:
             label = read_label_file(sample.label)
             pixels, findings = count_label(label.values, header, sample, dataset, split)
             if findings:
                 raise InputError(findings[0].line())
             facts = LabelFacts.of(split, sample, header, label)
-        return header.size, pixels[:num_classes], int(pixels[num_classes:].sum()), facts
+            digest = hash_pixels(label.values)
+        return header.size, pixels[:num_classes], int(pixels[num_classes:].sum()), facts, digest
 
     rows = map_in_threads(measure, samples, description=f"checking {split}")
-    sizes, pixels, void, facts = zip(*rows, strict=True)
+    sizes, pixels, void, facts, hashes = zip(*rows, strict=True)
     labels = tuple(filter(None, facts))
     masks = black_and_white(labels)
     if masks and not _holds_classes_elsewhere(dataset, split):
         raise InputError(masks[0].line())
-    return DatasetStatistics(np.array(sizes, np.int64), np.array(pixels, np.int64), np.array(void, np.int64), labels)
+    counts = np.array(pixels, np.int64), np.array(void, np.int64)
+    return DatasetStatistics(np.array(sizes, np.int64), *counts, labels, hashes)
 
 
 def _holds_classes_elsewhere(dataset: Dataset, split: str) -> bool:
     """Whether a label map of another split holds other values than 0 and 255."""
     others = (sample.label for name, samples in dataset.splits.items() if name != split for sample in samples)
     return any(label and set(np.unique(read_label(label)).tolist()) - {0, 255} for label in others)
+
+
+def refuse_unlabeled(dataset: Dataset, split: str, statistics: DatasetStatistics) -> None:
+    """Refuse a split, or the part of it that a folder of --extra_data adds, without a single labeled pixel.
+
+    Raises:
+        InputError: names the label files.
+    """
+    samples = dataset.split(split)
+    labeled = statistics.pixels.sum(1)  # (N,)
+    parts = {f"the {split} images of {dataset.root}": slice(None)}
+    first = len(samples)
+    for extra in reversed(dataset.extra if split == "train" else ()):
+        parts[f"the images of --extra_data {extra.folder}"] = slice(first - extra.num_images, first)
+        first -= extra.num_images
+    for name, part in parts.items():
+        if labeled[part].any():
+            continue
+        files = [str(sample.label) for sample in samples[part]]
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        raise InputError(
+            f"{name} have no labeled pixel: every one is void in {', '.join(files[:3])}{more}; write class numbers into them "
+            "(are they empty, all 255, or in another encoding?)"
+        )
 
 
 def count_label(

@@ -1,4 +1,4 @@
-"""The training doctor: after an epoch, findings that name the symptom, the figure and what to do.
+"""The training doctor: after some steps, findings that name the symptom, the figure and what to do.
 
 Read-only: weights, buffers, gradients, modes and torch's random state stay as they are. Costs one forward pass without
 gradients and one pass over the weights; the comparison with the initial weights is on the CPU.
@@ -12,13 +12,23 @@ import torch
 
 from learning.losses import Criterion
 from learning.training.diagnostics.layers import check_layers
-from learning.training.diagnostics.loss import check_loss
+from learning.training.diagnostics.loss import MANY_STEPS, LossRecord, check_loss
 from learning.training.diagnostics.predictions import check_predictions, missing_classes
 from learning.training.diagnostics.weights import check_weights
+from learning.training.schedule import RunLength
 
 LINES = 6
 WIDTH = 130
 _PREFIX = "doctor: "
+FIRST_VISIT = 10  # steps of a run at whose epoch's end the doctor looks at it; again after `MANY_STEPS`
+
+
+def is_due(length: RunLength, epoch: int) -> bool:
+    """Whether the doctor looks at a run after an epoch: earlier, a few steps say nothing. A shorter run is seen at its end."""
+    before = epoch * length.steps_per_epoch
+    after = before + length.steps_of(epoch)
+    visits = (min(FIRST_VISIT, length.total_steps), MANY_STEPS)
+    return any(before < visit <= after for visit in visits)
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,16 @@ class EpochRecord:
         images: float (B, 3, h, w), network input of a batch, on the model's device.
         confusion: int64 (C, C) of the training predictions, rows are the ground truth.
         class_names: (C,).
-        losses: (T,), mean of each term of the training loss.
-        criterion: of T terms.
-        only_step: whether the epoch had a single step.
+        loss: the training loss.
+        criterion: of its T terms.
     """
 
     initial: Mapping[str, torch.Tensor]
     images: torch.Tensor
     confusion: torch.Tensor
     class_names: Sequence[str]
-    losses: Sequence[float]
+    loss: LossRecord
     criterion: Criterion
-    only_step: bool = False
 
 
 def examine(model: torch.nn.Module, epoch: EpochRecord) -> str:
@@ -54,10 +62,10 @@ def examine(model: torch.nn.Module, epoch: EpochRecord) -> str:
     """
     pixels = epoch.confusion.sum(1).to(epoch.images.device)
     findings = [
-        *check_loss(epoch.losses, pixels, epoch.criterion),
+        *check_loss(epoch.loss, pixels, epoch.criterion),
         *check_layers(model, epoch.images),
-        *check_weights(model, epoch.initial, epoch.only_step),
-        *check_predictions(epoch.confusion, epoch.class_names),
+        *check_weights(model, epoch.initial, epoch.loss.total_steps == 1),
+        *check_predictions(epoch.confusion, epoch.class_names, epoch.loss.total_steps),
     ]
     if not findings:
         missing = missing_classes(epoch.confusion, epoch.class_names)

@@ -2,36 +2,74 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from learning.losses import PIXELWISE, Criterion
 
 MARGIN = 0.02  # by which share the loss should be below the baseline
+MANY_STEPS = 150  # after which a healthy loss is below the baseline
+# From the first to the last quarter of an epoch:
+FALL = 0.02  # share by which a healthy loss falls at least while it is above the baseline
+LATE_FALL = 0.05  # the same after `MANY_STEPS`
+RISE = 0.5  # share by which it rises at least where the training diverges
+FEW_STEPS = 16  # in an epoch; the trend of fewer is chance
+
+_LABELS = "look at images/train_batch.png whether the labels fit"
 
 
-def check_loss(losses: Sequence[float], pixels: torch.Tensor, criterion: Criterion) -> list[str]:
-    """Findings on a training loss that is NaN, infinite or hardly below the class-frequency baseline.
-
-    Compares the terms that are means over pixels; the baseline of the others depends on where the classes are.
+@dataclass(frozen=True)
+class LossRecord:
+    """The training loss of an epoch.
 
     Args:
-        losses: (T,), mean of each term of the training loss of an epoch.
+        terms: (T,), mean of each term.
+        trend: mean of their sum in the first and in the last quarter of the epoch; NaN if unknown.
+        num_steps: of the epoch.
+        total_steps: of the run until its end.
+    """
+
+    terms: Sequence[float]
+    trend: tuple[float, float] = (math.nan, math.nan)
+    num_steps: int = 0
+    total_steps: int = 0
+
+
+def check_loss(loss: LossRecord, pixels: torch.Tensor, criterion: Criterion) -> list[str]:
+    """Findings on a training loss that is NaN or infinite, rises, or does not fall although it is not below the baseline.
+
+    Early in a healthy training the loss is above the class-frequency baseline and falls. So it is compared with the baseline
+    alone only after `MANY_STEPS`; before, it must not fall either. Only the terms that are means over pixels are compared;
+    the baseline of the others depends on where the classes are.
+
+    Args:
         pixels: int64 (C,), labels of each class; on the device of the criterion's class weights.
         criterion: of T terms.
     """
-    total = sum(losses)
+    total = sum(loss.terms)
     if not math.isfinite(total):
         return [f"the training loss is {total}: lower --lr_init and start again"]
-    by_name = dict(zip(criterion.names, losses, strict=True))
+    by_name = dict(zip(criterion.names, loss.terms, strict=True))
     compared = [name for name in by_name if name in PIXELWISE]
-    loss = sum(by_name[name] for name in compared)
+    mean = sum(by_name[name] for name in compared)
     baseline = class_frequency_loss(pixels, criterion)
-    if loss < (1 - MARGIN) * baseline or baseline == 0:
+    if mean < (1 - MARGIN) * baseline or baseline == 0:
         return []
-    which = "" if len(compared) == len(losses) else f" of {' + '.join(compared)}"
-    finding = f"the training loss{which} {loss:.3f} is not clearly below {baseline:.3f}, the class-frequency baseline"
-    return [f"{finding}: if that lasts, change --lr_init and look at images/train_batch.png"]
+    first, last = loss.trend
+    has_trend = loss.num_steps >= FEW_STEPS and math.isfinite(first) and math.isfinite(last)
+    change = f"{first:.3g} at the start of the epoch, {last:.3g} at its end"
+    if has_trend and last > (1 + RISE) * first:
+        return [f"the training loss rises ({change}): lower --lr_init and start again"]
+    is_late = loss.total_steps >= MANY_STEPS
+    falls = has_trend and last < (1 - (LATE_FALL if is_late else FALL)) * first
+    which = "" if len(compared) == len(loss.terms) else f" of {' + '.join(compared)}"
+    compared_with = f"the training loss{which}, {mean:.3g}, is not below {baseline:.3g}, the class-frequency baseline"
+    if has_trend and not falls:
+        return [f"{compared_with}, and does not fall ({change}): change --lr_init, and {_LABELS}"]
+    if is_late and not falls:
+        return [f"{compared_with}, after {loss.total_steps} steps: change --lr_init, and {_LABELS}"]
+    return []
 
 
 def class_frequency_loss(pixels: torch.Tensor, criterion: Criterion) -> float:

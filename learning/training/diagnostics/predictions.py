@@ -5,24 +5,30 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from learning.training.diagnostics.loss import MANY_STEPS
 from learning.training.diagnostics.naming import listed
 
 # A class with a larger share of the predictions than the first, and a smaller share of the labels than the second, is reported.
 DOMINANT_PREDICTED = 0.98
 DOMINANT_LABELED = 0.9
-LARGE_CLASS = 0.1  # share of the labels from which a class should be predicted within an epoch
+LARGE_CLASS = 0.2  # share of the labels from which a class should be predicted after many steps
 RARELY = 0.01  # predicted on fewer pixels than this share of its labels
 
 _Confusion = torch.Tensor | np.ndarray
 
 
-def check_predictions(confusion: _Confusion, names: Sequence[str]) -> list[str]:
+def check_predictions(confusion: _Confusion, names: Sequence[str], total_steps: int = MANY_STEPS) -> list[str]:
     """Findings on predictions of one class nearly everywhere, and on large classes that are missing; rare ones may be missing.
+
+    Both are normal in the first steps.
 
     Args:
         confusion: int64 (C, C) of the training predictions, rows are the ground truth.
         names: (C,), the classes.
+        total_steps: of the run until now.
     """
+    if total_steps < MANY_STEPS:
+        return []
     labeled, predicted = _shares(confusion)
     top = predicted.index(max(predicted))
     if predicted[top] > DOMINANT_PREDICTED and labeled[top] < DOMINANT_LABELED:

@@ -37,7 +37,7 @@ def check_weights(model: torch.nn.Module, initial: _Weights, only_step: bool = F
         advice = "the loss does not reach the network"
         if any(gradients.values()):
             advice = "check --lr_init and what the optimizer was given"
-        return [f"none of the {len(weights)} weight tensors moved in the epoch: {advice}"]
+        return [f"none of the {len(weights)} weight tensors moved so far: {advice}"]
     unblocked = only_step and any(
         name.endswith(".weight") and name in initial and not initial[name].any() and name not in unchanged
         for name in weights
@@ -97,7 +97,7 @@ def _unchanged(weights: _Weights, gradients: _Gradients, unchanged: list[str]) -
     if not names:
         return []
     advice = "was it given to the optimizer, with a learning rate above 0?"
-    return [f"not moved in the whole epoch: {listed(names)}; {advice}"]
+    return [f"not moved so far: {listed(names)}; {advice}"]
 
 
 def _main_weight(name: str, weights: _Weights) -> str | None:

@@ -17,6 +17,7 @@ from learning.data import pixels as pixels_module
 from learning.data.augmentation.sampling import Augmentation
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
+from learning.data.hashes import default_folder
 from learning.data.loaders import EvalBatches, LoaderConfig, TrainBatches
 from tools import cache as program
 
@@ -109,7 +110,7 @@ def test_another_process_maps_the_file_instead_of_copying_it(data, tmp_path):
 
 
 def replace_samples(decoded):
-    return cache.BufferPixels((), decoded.layout, decoded.path)
+    return cache.BufferPixels(cache.FilePixels((), decoded.files.decode), decoded.layout, decoded.path)
 
 
 def test_changing_the_pixels_does_not_change_the_file(data, tmp_path):
@@ -178,6 +179,76 @@ def test_a_damaged_source_is_named_and_nothing_is_kept(data, tmp_path):
         cache.open_on_disk(tmp_path / "cache", data, "train", sizes)
     assert files(tmp_path / "cache") == []
     assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+# ---------------------------------------------------------------------------------------------- damage
+
+
+def flip(path, offset):
+    """Change one byte of a file, without a trace in its size or time stamp."""
+    state = path.stat()
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 16
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+# The offsets are from the start of sample 1: the middle of its image, its label, and the checksum of sample 1.
+@pytest.mark.parametrize("place", ["image", "label", "checksum"])
+@pytest.mark.parametrize("reader", ["as it is", "in another process", "on a device"])
+def test_a_flipped_byte_is_noticed_and_the_sample_decoded_again(data, tmp_path, capsys, place, reader):
+    decoded = opened(data, tmp_path)
+    (path,) = files(tmp_path)
+    height, width = decoded.layout.sizes[1]
+    start = decoded.layout.starts[1]
+    offsets = {
+        "image": start + height * width,
+        "label": start + 3 * height * width + 7,
+        "checksum": decoded.layout.num_bytes + 4,
+    }
+    flip(path, offsets[place])
+    found = opened(data, tmp_path)
+    if reader == "in another process":
+        found = pickle.loads(pickle.dumps(found))
+    elif reader == "on a device":
+        found = found.to(CPU)
+    expected = cache.FilePixels(data.split("train"), data.decode)
+    assert same_pixels(found, expected)
+    assert same_pixels(found, expected), "also when read again"
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, "said once"
+    assert str(path) in error
+    assert data.split("train")[1].name in error
+    again = opened(data, tmp_path)
+    assert same_pixels(again, expected)
+    assert capsys.readouterr().err == "", "the next run has written the file anew"
+    assert cache.is_intact(path, cache.read_header(path))
+
+
+def test_a_sample_is_verified_once_in_a_process(data, tmp_path, monkeypatch):
+    decoded = opened(data, tmp_path)
+    counted = []
+    original = pixels_module.checksum
+    monkeypatch.setattr(pixels_module, "checksum", lambda *pixels: counted.append(1) or original(*pixels))
+    for _ in range(2):
+        for index in range(len(decoded)):
+            decoded.label(index)
+            decoded.image(index)
+    assert len(counted) == len(decoded)
+
+
+@pytest.mark.parametrize(("offset", "state"), [(3, "unknown"), (40, "unknown"), (-5000, "damaged"), (-1, "damaged")])
+def test_the_program_finds_damaged_files(data, tmp_path, capsys, offset, state):
+    opened(data, tmp_path)
+    (path,) = files(tmp_path)
+    where = ["--cache_path", str(tmp_path)]
+    program.main(where)
+    assert "valid" in capsys.readouterr().out
+    flip(path, offset)
+    program.main(where)
+    assert state in capsys.readouterr().out
+    program.main([*where, "--clear", "stale"])
+    assert files(tmp_path) == []
 
 
 # ---------------------------------------------------------------------------------------------- location
@@ -310,6 +381,6 @@ def test_errors_of_the_program(tmp_path, capsys):
 
 def test_the_default_folder_belongs_to_the_user(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache.default_folder() == Path("/somewhere/minicity-segmentation")
+    assert default_folder() == Path("/somewhere/minicity-segmentation")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.default_folder() == Path.home() / ".cache" / "minicity-segmentation"
+    assert default_folder() == Path.home() / ".cache" / "minicity-segmentation"

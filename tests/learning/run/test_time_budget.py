@@ -13,6 +13,7 @@ from runs import StopAt, resume, same_end
 from tiny import make_camvid
 
 import options
+from helpers.errors import InputError
 from learning import checkpoint
 from learning.data.loaders import EvalBatches
 from learning.run import build, setup, summary, time_budget
@@ -176,7 +177,7 @@ def test_the_number_of_steps_by_hand(data, tmp_path, monkeypatch):
     ((pace, left),) = paces
     assert pace == Pace(step=0.5, epoch=0.0, validation=11.0, saving=3.0, save_every=120.0)
     steps = 2 + 1 + budget_steps(0.03 * 180 / 0.5)
-    assert left == 180 - 50 - steps * 0.5 - 3 * 2.0 - 2 * 3.0 - 2 * 1.0
+    assert left == 180 - 50 - steps * 0.5 - 4 * 2.0 - 2 * 3.0 - 2 * 1.0
     # An epoch is 2 + 11 = 13 s.
     expected = 4 * int(left // 13)
     rest = left % 13 - 11
@@ -196,9 +197,65 @@ def budget_steps(number):
 def test_a_budget_that_is_too_small_is_refused(data, tmp_path, capsys):
     assert train(tmp_path / "run", data, "--time_budget", 1e-6) == 2
     error = capsys.readouterr().err
-    assert "--time_budget 1e-06" in error
+    assert "--time_budget 1e-06 is too short" in error
     assert "a step takes" in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("minutes", "workers"), [(1, 0), (1, 8), (4, 8)])
+def test_measuring_takes_a_bounded_share_and_the_shortest_budget_is_named(
+    data, tmp_path, monkeypatch, minutes, workers
+):
+    """6 s a step and 4 s a validation batch: the 23 steps that are measured at least would take 138 s."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    command = setup.setup_run(small_run(tmp_path / "run", data, "--time_budget", 1, "--seed", 1))
+    clock, took = FakeClock(), []
+    run = build.build_run(command)
+    run.training.mix = clock.takes(6.0, run.training.mix)
+    batches = EvalBatches.__iter__
+    monkeypatch.setattr(EvalBatches, "__iter__", lambda self: map(clock.takes(4.0, lambda batch: batch), batches(self)))
+    monkeypatch.setattr(checkpoint, "save", clock.takes(0.5, checkpoint.save))
+    shown = clock.takes(0.25, lambda *_: None)
+
+    def fixed(minutes, spent):
+        began = clock()
+        budget = time_budget.Budget(minutes, began - spent, 2.0, workers, clock)
+        try:
+            return time_budget.fix_steps(run, command.folder, budget, shown).options["steps"]
+        finally:
+            took.append((clock() - began) / 60 / minutes)
+
+    assert fixed(minutes, 10) > 0, "there is still time"
+    pieces = 6 + 4 + 2 * 0.5 + 2 * 0.25  # the one that is running at the limit, and what is measured once
+    assert took[-1] <= time_budget.LIMIT + time_budget.VALIDATION_LIMIT + pieces / 60 / minutes
+    with pytest.raises(InputError, match=r"too short .* about --time_budget [\d.]+$") as error:
+        fixed(minutes, 60 * minutes - 20)
+    named = float(str(error.value).split()[-1])
+    startup = 60 * minutes - 20
+    assert 60 * named > startup + 6 + 2 * 4
+    assert 60 * named < 2 * (startup + 6 + 2 * 4)
+    assert fixed(named, startup) > 0
+
+
+def test_a_budget_that_is_far_too_short_is_refused_before_the_first_step(data, tmp_path, monkeypatch):
+    """By a small image, which here takes a second for 128x128 pixels; the fastest of three counts."""
+    command = setup.setup_run(small_run(tmp_path / "run", data, "--time_budget", 1))
+    clock = FakeClock()
+    run = build.build_run(command)
+    waits = iter([60.0, 1.0, 7.0])
+    run.network.model.register_forward_pre_hook(lambda *_: setattr(clock, "time", clock.time + next(waits)))
+    monkeypatch.setattr(time_budget, "measure", lambda *_: pytest.fail("measured"))
+    budget = time_budget.Budget(0.01, clock(), 2.0, 0, clock)
+    with pytest.raises(InputError, match=r"a step takes about 1\.5 s, a validation about 0\.75 s"):
+        time_budget.fix_steps(run, command.folder, budget)
+
+
+def test_the_shortest_budget_is_rounded_up_to_two_digits():
+    pace = Pace(1.0, 0.0, 10.0)
+    exact = time_budget.MARGIN * (1000 + 11 + 11) / (1 - time_budget.LIMIT - time_budget.VALIDATION_LIMIT) / 60
+    assert exact < time_budget._shortest(1000, pace) <= exact + 1
+    assert f"{time_budget._shortest(1000, pace):g}" == str(math.ceil(exact))
 
 
 # ---------------------------------------------------------------------------------------------- rarer validation

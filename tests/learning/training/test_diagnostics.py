@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from commands import train
 from tiny import draw
 from torch import nn
 
@@ -15,10 +16,19 @@ from learning.losses import Criterion, mean
 from learning.models import MODELS, Architecture, build_model
 from learning.models.norms import NORMS
 from learning.training import diagnostics
-from learning.training.diagnostics import EpochRecord, check_layers, check_loss, check_predictions, check_weights
-from learning.training.diagnostics.loss import class_frequency_loss
+from learning.training.diagnostics import (
+    EpochRecord,
+    LossRecord,
+    check_layers,
+    check_loss,
+    check_predictions,
+    check_weights,
+)
+from learning.training.diagnostics.loss import MANY_STEPS, class_frequency_loss
 from learning.training.diagnostics.predictions import missing_classes
+from learning.training.diagnostics.verdict import overfit_verdict
 from learning.training.optim import OptimizerSettings, build_optimizer
+from learning.training.schedule import RunLength
 
 NAMES = [row.name for row in CAMVID.classes]
 SHARES = torch.tensor([17.54, 24.21, 1.02, 32.96, 4.67, 10.12, 1.22, 1.17, 6.11, 0.67, 0.30])
@@ -156,14 +166,14 @@ def test_an_unchanged_bias_is_a_finding_unless_it_is_before_a_norm():
     model[0].bias.data = initial["0.bias"].clone()
     assert check_weights(model, initial) == []
     model[-1].bias.data = initial["3.bias"].clone()
-    assert "not moved in the whole epoch: 3.bias;" in only(check_weights(model, initial))
+    assert "not moved so far: 3.bias;" in only(check_weights(model, initial))
     model[-1].weight.data = initial["3.weight"].clone()
-    assert "not moved in the whole epoch: 3.weight;" in only(check_weights(model, initial))
+    assert "not moved so far: 3.weight;" in only(check_weights(model, initial))
 
 
 def test_a_learning_rate_of_zero():
     model, initial, _ = trained(small(), lr=0.0)
-    assert "none of the 6 weight tensors moved in the epoch: check --lr_init" in only(check_weights(model, initial))
+    assert "none of the 6 weight tensors moved so far: check --lr_init" in only(check_weights(model, initial))
 
 
 def test_no_findings_for_cleared_gradients_and_a_last_batch_of_void():
@@ -247,6 +257,7 @@ def test_one_class_nearly_everywhere():
     background = torch.tensor([[950, 0], [45, 5]])
     assert check_predictions(background, ["background", "crack"]) == []
     assert check_predictions(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"]) == []
+    assert check_predictions(confusion, NAMES, MANY_STEPS - 1) == [], "normal in the first steps"
 
 
 # ------------------------------------------------------------------------------------------- the class-frequency baseline
@@ -284,14 +295,61 @@ def test_the_baseline_of_the_focal_loss_is_close_to_the_optimum(gamma):
     assert optimum * (1 - 1e-6) <= class_frequency_loss(PIXELS, criterion) <= 1.02 * optimum
 
 
-def test_a_loss_that_does_not_fall():
+def found_in(terms, criterion, pixels=PIXELS, **known):
+    """The findings on a loss; after many steps, unless `known` says otherwise."""
+    return check_loss(LossRecord(terms, **({"total_steps": MANY_STEPS} | known)), pixels, criterion)
+
+
+def test_a_loss_that_is_not_below_the_baseline_after_many_steps():
     criterion = Criterion("ce")
     baseline = class_frequency_loss(PIXELS, criterion)
-    assert check_loss([0.97 * baseline], PIXELS, criterion) == []
-    finding = only(check_loss([0.99 * baseline], PIXELS, criterion))
-    assert f"{0.99 * baseline:.3f} is not clearly below {baseline:.3f}" in finding
-    assert "the training loss is nan: " in only(check_loss([math.nan], PIXELS, criterion))
-    assert check_loss([0.0], torch.tensor([5, 0]), criterion) == []
+    assert found_in([0.97 * baseline], criterion) == []
+    finding = only(found_in([0.99 * baseline], criterion))
+    assert (
+        f"{0.99 * baseline:.3g}, is not below {baseline:.3g}, the class-frequency baseline, after 150 steps" in finding
+    )
+    assert found_in([0.99 * baseline], criterion, total_steps=MANY_STEPS - 1) == []
+    assert "the training loss is nan: " in only(found_in([math.nan], criterion, total_steps=1))
+    assert found_in([0.0], criterion, torch.tensor([5, 0])) == []
+
+
+def test_the_trend_within_an_epoch():
+    """High at first is healthy if it falls; what stays or rises is not. A few steps are no trend."""
+    criterion = Criterion("ce")
+    high = [1.3 * class_frequency_loss(PIXELS, criterion)]
+    steps = {"num_steps": 20, "total_steps": 20}
+    assert found_in(high, criterion, trend=(2.6, 2.3), **steps) == []
+    assert found_in(high, criterion, trend=(2.49, 2.41), **steps) == [], "slowly, as with a small --lr_init"
+    assert found_in(high, criterion, trend=(1.88, 1.83), num_steps=20) != [], "but not after many steps"
+    assert found_in(high, criterion, trend=(2.6, 2.3)) != [], "the trend of an epoch of unknown length"
+    assert found_in(high, criterion, trend=(2.6, 2.3), num_steps=20) == [], "it still falls"
+    assert "does not fall (2.41 at the start of the epoch, 2.4 at its end)" in only(
+        found_in(high, criterion, trend=(2.41, 2.40), **steps)
+    )
+    assert "the training loss rises (2.4 at the start of the epoch, 31 at its end): lower --lr_init" in only(
+        found_in([9.0], criterion, trend=(2.4, 31.0), **steps)
+    )
+    few = {"num_steps": 15, "total_steps": 15}
+    for trend in ((2.41, 2.40), (2.4, 31.0), (math.nan, math.nan)):
+        assert found_in(high, criterion, trend=trend, **few) == []
+    assert found_in([0.5], criterion, trend=(0.5, 0.5), **steps) == [], "below the baseline it may stay"
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "total", "expected"),
+    [
+        (100, 1000, [0, 1]),
+        (1, 400, [9, 149]),
+        (1, 4, [3]),
+        (200, 300, [0]),
+        (50, 160, [0, 2]),
+        (6, 20, [1]),
+        (10, 10, [0]),
+    ],
+)
+def test_the_doctor_looks_at_a_run_after_10_and_150_steps_or_at_its_end(steps_per_epoch, total, expected):
+    length = RunLength(steps_per_epoch, total)
+    assert [epoch for epoch in range(length.epochs) if diagnostics.is_due(length, epoch)] == expected
 
 
 def test_the_baseline_of_smoothed_labels():
@@ -304,10 +362,10 @@ def test_only_the_pixelwise_terms_of_a_sum_are_compared():
     baseline = class_frequency_loss(PIXELS, Criterion("ce"))
     criterion = Criterion("dice+2*ce")
     assert class_frequency_loss(PIXELS, criterion) == pytest.approx(2 * baseline, rel=1e-6)
-    assert check_loss([0.9, 1.9 * baseline], PIXELS, criterion) == []
-    assert "the training loss of ce " in only(check_loss([0.0, 2 * baseline], PIXELS, criterion))
-    assert check_loss([5.0], PIXELS, Criterion("dice")) == []
-    assert "is nan" in only(check_loss([math.nan], PIXELS, Criterion("dice")))
+    assert found_in([0.9, 1.9 * baseline], criterion) == []
+    assert "the training loss of ce, " in only(found_in([0.0, 2 * baseline], criterion))
+    assert found_in([5.0], Criterion("dice")) == []
+    assert "is nan" in only(found_in([math.nan], Criterion("dice")))
 
 
 # ------------------------------------------------------------------------------------------------------------------ the text
@@ -316,7 +374,7 @@ def test_only_the_pixelwise_terms_of_a_sum_are_compared():
 def test_a_healthy_run_is_one_line():
     model, initial, images = trained(small())
     confusion = torch.diag(PIXELS)
-    epoch = EpochRecord(initial, images, confusion, NAMES, [1.0], Criterion("ce"))
+    epoch = EpochRecord(initial, images, confusion, NAMES, LossRecord([1.0]), Criterion("ce"))
     assert diagnostics.examine(model, epoch) == "doctor: every layer learns; every class is predicted"
     confusion[3, 3], confusion[2, 3] = confusion[2, 2] + confusion[3, 3], confusion[2, 2].clone()
     confusion[2, 2] = 0
@@ -335,8 +393,11 @@ def test_many_findings_are_six_lines_at_most():
     model, initial, images = trained(model)
     confusion = torch.zeros(11, 11, dtype=torch.int64)
     confusion[:, 3] = PIXELS
-    text = diagnostics.examine(model, EpochRecord(initial, images, confusion, NAMES, [2.4], Criterion("ce")))
-    assert text.startswith("doctor: the training loss 2.400 is not clearly below 1.")
+    text = diagnostics.examine(
+        model,
+        EpochRecord(initial, images, confusion, NAMES, LossRecord([2.4], total_steps=MANY_STEPS), Criterion("ce")),
+    )
+    assert text.startswith("doctor: the training loss, 2.4, is not below 1.")
     assert 3 < len(text.splitlines()) <= diagnostics.LINES
     assert max(map(len, text.splitlines())) <= diagnostics.WIDTH
     assert "findings left out" in text
@@ -358,7 +419,9 @@ def test_examine_has_no_side_effects(norm, training):
         return copy.deepcopy(model.state_dict()), gradients, modes, hooks, torch.get_rng_state(), images.clone()
 
     before = snapshot()
-    diagnostics.examine(model, EpochRecord(initial, images, torch.diag(PIXELS), NAMES, [1.0], Criterion("ce")))
+    diagnostics.examine(
+        model, EpochRecord(initial, images, torch.diag(PIXELS), NAMES, LossRecord([1.0]), Criterion("ce"))
+    )
     after = snapshot()
     for old, new in zip(before[:2], after[:2], strict=True):
         assert old.keys() == new.keys()
@@ -374,3 +437,47 @@ def test_a_failing_forward_pass_leaves_modes_and_hooks_unchanged():
         check_layers(model.eval(), torch.zeros(2, 5, 8, 8))
     assert not model.training
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+# ------------------------------------------------------------------------------------------------------ the end of --overfit
+
+
+def history_of(losses, acc, val_acc):
+    return {"train_loss": losses, "train_acc": [acc], "train_miou": [0.7], "val_acc": [val_acc], "miou": [0.7]}
+
+
+@pytest.mark.parametrize(
+    ("losses", "acc", "val_acc", "steps", "expected"),
+    [
+        (
+            [2.0, 1.0, 0.2, 0.1],
+            0.98,
+            0.97,
+            600,
+            "the network can learn these 4 images (training accuracy 0.980, mIoU 0.700",
+        ),
+        ([2.0, 1.0, 0.2, 0.1], 0.98, math.nan, 600, "the network can learn these 4 images"),
+        ([2.0, 1.0, 0.2, 0.1], 0.98, 0.5, 600, "validation accuracy is 0.500: --test_size"),
+        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 600, "has not learned these 4 images"),
+        ([2.0, 1.5, 1.4, 1.2], 0.6, 0.6, 600, "raise --epochs"),
+        ([2.0], 0.6, 0.6, 5, "raise --epochs"),
+        (
+            [2.0, 1.9, 1.9, 1.9],
+            0.6,
+            0.6,
+            600,
+            "look at images/train_batch.png whether the labels fit, and change --lr_init",
+        ),
+    ],
+)
+def test_the_verdict_of_overfit(losses, acc, val_acc, steps, expected):
+    assert expected in overfit_verdict(history_of(losses, acc, val_acc), 4, steps)
+    assert "this image" in overfit_verdict(history_of(losses, acc, val_acc), 1, steps)
+
+
+def test_overfit_ends_with_a_verdict(camvid, tmp_path, capsys):
+    assert train(tmp_path / "run", camvid, "--overfit", 2, "--epochs", 2) == 0
+    out = capsys.readouterr().out
+    assert "verdict: after 2 steps the network has not learned these 2 images" in out
+    assert train(tmp_path / "other", camvid, "--epochs", 1) == 0
+    assert "verdict" not in capsys.readouterr().out
