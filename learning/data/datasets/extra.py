@@ -106,7 +106,8 @@ def _add_folder(dataset: Dataset, folder: str | Path) -> Dataset:
     _refuse_validation_images(dataset, folder, samples)
     extra = Extra(other.root.resolve(), len(samples), provenance["round"] if provenance else 0)
     splits = dataset.splits | {"train": (*dataset.split("train"), *samples)}
-    return replace(dataset, splits=splits, extra=(*dataset.extra, extra))
+    warnings = (*dataset.warnings, *other.warnings)
+    return replace(dataset, splits=splits, extra=(*dataset.extra, extra), warnings=warnings)
 
 
 def _refuse_validation_images(dataset: Dataset, folder: str | Path, samples: Sequence[Sample]) -> None:
