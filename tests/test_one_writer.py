@@ -5,6 +5,8 @@ import importlib
 import shutil
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 from commands import SMALL, small_run, snapshot, stored_options, train
@@ -140,7 +142,7 @@ def test_the_prediction_at_the_end_of_a_training_waits_for_another(tmp_path, pla
             if len(pauses) == 2 * lock._ATTEMPTS:
                 holder.communicate("")  # it ends
 
-        monkeypatch.setattr(lock.time, "sleep", sleep)
+        monkeypatch.setattr(lock, "time", SimpleNamespace(sleep=sleep, strftime=time.strftime))
         assert train(tmp_path / "run", place / "DATA", "--epochs", 1) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "waiting until it ends" in line]
     assert len(lines) == 1

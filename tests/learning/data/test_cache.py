@@ -86,7 +86,7 @@ def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, w
             for found, expected in zip(batches.epoch(epoch), reference.epoch(epoch), strict=True):
                 assert torch.equal(found[0], expected[0])
                 assert torch.equal(found[1], expected[1])
-        whole = [EvalBatches(some, config, 2, (24, 32)) for some in (source, sources[0])]
+        whole = [EvalBatches(some, config, 2, [(24, 32)] * len(some)) for some in (source, sources[0])]
         for found, expected in zip(*whole, strict=True):
             assert torch.equal(found.images, expected.images)
             assert found.sizes == expected.sizes
@@ -95,7 +95,7 @@ def test_batches_are_the_same_bits_from_files_cache_and_memory(data, tmp_path, w
 
 def test_a_worker_does_not_send_the_memory_of_the_whole_file(data, tmp_path):
     decoded = opened(data, tmp_path / "cache")
-    (item, *_) = EvalBatches(decoded, CONFIG, 8, (24, 32))._loaded()
+    (item, *_) = EvalBatches(decoded, CONFIG, 8, [(24, 32)] * len(decoded))._loaded()
     images, labels, *_ = item
     assert images.untyped_storage().nbytes() == images.numel()
     assert all(label.untyped_storage().nbytes() == label.numel() for label in labels)

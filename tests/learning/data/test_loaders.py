@@ -326,7 +326,7 @@ def test_a_batch_has_images_of_one_input_size_and_every_image_is_in_one(data, mo
     for rank in range(world_size):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         batches = EvalBatches(pixels, LoaderConfig(MEAN, STD, CPU), 2, sizes)
-        own = list(batches.loader.sampler)
+        own = list(batches.keys)
         assert [tuple(batch.images.shape[2:]) for batch in batches] == [sizes[key[0]] for key in own]
         assert len(batches) == len(own)
         keys += own
