@@ -20,6 +20,7 @@ from learning.data.datasets.extra import read_provenance, read_sources
 from learning.data.predictions import open_run_dataset
 from learning.inference import inputs
 from learning.inference.predictor import load_run
+from learning.models.unet import UNet
 from learning.run import command_line
 from tools import average, compare, runs
 from tools.ablate.results import read_result
@@ -139,7 +140,7 @@ def crafted(good, rng, number):
         yield damaged_values(rng, good, values)
 
 
-def uses(run, data):
+def uses(run):
     """What programs do with a checkpoint, by name."""
     last = run / "checkpoint.pth.tar"
     best = run / "best_weights.pth.tar"
@@ -151,7 +152,7 @@ def uses(run, data):
         ),
         "pretrained": (
             best,
-            lambda: train(run.with_name("new"), data, "--pretrained", best, "--dry_run", "--epochs", 1),
+            lambda: exit_status("x", lambda _: checkpoint.load_pretrained(UNet(11), best) and None, None),
         ),
         "load_run": (best, lambda: exit_status("x", lambda _: load_run(run) and None, None)),
     }
@@ -160,7 +161,7 @@ def uses(run, data):
 def try_checkpoints(trained, tmp_path, capsys, use, number):
     run = tmp_path / "run"
     shutil.copytree(trained[0], run)
-    path, action = uses(run, trained[1])[use]
+    path, action = uses(run)[use]
     good = checkpoint.load(path)
     statuses = []
     for state in itertools.chain(crafted(good, np.random.default_rng(22), number)):

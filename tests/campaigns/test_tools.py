@@ -74,7 +74,7 @@ def plant(folder, target):
     kinds = {"old": "results", "partial": "half", "tmp": "x", "lock": "x"}
     for kind, text in kinds.items():
         strange = path.with_name(f".{path.name}.{kind}")
-        strange.mkdir(exist_ok=True)
+        strange.mkdir(parents=True, exist_ok=True)
         (strange / "mine.txt").write_text(text)
     (path.parent / "mine.txt").write_text("mine")
     if path.is_dir():
