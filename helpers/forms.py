@@ -2,7 +2,8 @@
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 _MAX_DEPTH = 50
 _MAX_VALUES = 10**7
@@ -44,7 +45,7 @@ def _check_leaf(value: object) -> None:
             raise ValueError("text with a null character")
 
 
-def misfit(value: object, form: typing.Any, name: str) -> str | None:
+def misfit(value: typing.Any, form: typing.Any, name: str) -> str | None:
     """How a value differs from a type, such as "extra data is 5, expected list"; None where it does not.
 
     Args:
@@ -59,27 +60,28 @@ def misfit(value: object, form: typing.Any, name: str) -> str | None:
         return None if None in found else found[0]
     if origin is typing.Annotated:
         kind, allowed = arguments
-        return misfit(value, kind, name) or _unless(value in allowed, value, allowed.words, name)
+        if found := misfit(value, kind, name):
+            return found
+        return None if value in allowed else _difference(value, allowed.words, name)
     if typing.is_typeddict(form):
         return _wrong_entry(value, form, name)
+    if not _is_of(value, origin or form):
+        return _difference(value, "None" if form is types.NoneType else (origin or form).__name__, name)
+    wrong: Iterable[str | None] = ()
     if origin is list:
-        parts = value if isinstance(value, list) else ()
-        wrong = [misfit(part, arguments[0], f"{name}[{index}]") for index, part in enumerate(parts)]
+        wrong = (misfit(part, arguments[0], f"{name}[{index}]") for index, part in enumerate(value))
     elif origin is dict:
-        pairs = value.items() if isinstance(value, dict) else ()
-        wrong = [misfit(key, arguments[0], f"a name in {name}") for key, _ in pairs]
-        wrong += [misfit(part, arguments[1], f"{name}.{key}") for key, part in pairs]
-    else:
-        wrong = []
-    return _unless(_is_of(value, origin or form), value, _words(origin or form), name) or next(
-        filter(None, wrong), None
-    )
+        wrong = chain(
+            (misfit(key, arguments[0], f"a name in {name}") for key in value),
+            (misfit(part, arguments[1], f"{name}.{key}") for key, part in value.items()),
+        )
+    return next(filter(None, wrong), None)
 
 
 def _wrong_entry(value: object, form: typing.Any, name: str) -> str | None:
     """`misfit` for a TypedDict."""
     if not isinstance(value, dict):
-        return _unless(False, value, "dict", name)
+        return _difference(value, "dict", name)
     missing = sorted(form.__required_keys__ - value.keys())
     if missing:
         return f"{name} has no {missing[0]}"
@@ -96,12 +98,6 @@ def _is_of(value: object, kind: typing.Any) -> bool:
     return isinstance(value, kind)
 
 
-def _words(kind: typing.Any) -> str:
-    return "None" if kind is type(None) else kind.__name__
-
-
-def _unless(fits: bool, value: object, expected: str, name: str) -> str | None:
-    if fits:
-        return None
+def _difference(value: object, expected: str, name: str) -> str:
     shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return f"{name} is {shown[:60]}, expected {expected}"
