@@ -26,7 +26,7 @@ from helpers.errors import InputError, naming
 
 
 def _machine() -> str:
-    """Four digits of the machine or container, whose processes have ids of their own."""
+    """Four hexadecimal digits for the machine or container, outside which a process id says nothing."""
     names = [socket.gethostname()]
     with suppress(OSError):
         names.append(os.readlink("/proc/self/ns/pid"))

@@ -280,12 +280,3 @@ def without_void(weights: Weights, expected: Weights) -> dict[str, torch.Tensor]
 def is_tutorials_last_layer(value: torch.Tensor, expected: torch.Tensor) -> bool:
     """Whether a weight belongs to the tutorial's last layer, which has 20 outputs for 19 classes: void is the last."""
     return value.shape[:1] == (20,) and expected.shape[:1] == (19,) and value.shape[1:] == expected.shape[1:]
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -154,9 +154,8 @@ class BufferPixels:
                     "writes it anew",
                     file=sys.stderr,
                 )
-            image.copy_(
-                self.files.image(index).permute(1, 2, 0)
-            )  # into this process's copy of the pages, not into the file
+            # Into this process's copy of the pages, not into the file.
+            image.copy_(self.files.image(index).permute(1, 2, 0))
             label.copy_(self.files.label(index))
         self.unverified.discard(index)
 

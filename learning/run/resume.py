@@ -18,6 +18,7 @@ from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.checkpoint import State
 from learning.data.fingerprint import difference
+from learning.data.hashes import hash_file
 from learning.data.loaders import steps_per_epoch
 from learning.run import command_line
 from learning.run.build import Run, run_length
@@ -160,7 +161,7 @@ def _start(run: Run, pretrained: str | None) -> RunState:
         print(f"    ... and {len(skipped) - 8} more\n" if len(skipped) > 8 else "", end="")
     if run.training.average:
         run.training.average.begin()
-    return RunState(external_weights=f"sha256 {checkpoint.file_hash(pretrained)}")
+    return RunState(external_weights=f"sha256 {hash_file(pretrained, 'sha256')}")
 
 
 def _load_last(path: Path, folder: RunFolder) -> State:
