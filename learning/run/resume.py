@@ -95,9 +95,10 @@ def is_finished(setup: Setup) -> bool:
         return False
     try:
         stored = checkpoint.load(path)
+        checkpoint.check_form(stored, ResumableState, path)
     except InputError:
-        return False  # the one before is to be continued
-    state = RunState(stored["epoch"] + 1, stored.get("step", 0), stored["metrics"], stored["best_miou"])
+        return False  # `restore` continues the one before, or refuses it
+    state = RunState(stored["epoch"] + 1, stored["step"], stored["metrics"], stored["best_miou"])
     done = state.epoch * length.steps_per_epoch + state.step
     if done != length.total_steps or not state.is_finished(length):
         return False
