@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"cannot write into {output}: it is a file; choose another folder with --output")
     with claim(output / "results.txt", "--output"):
-        evaluate(request, output)
+        score(request, output)
 
 
-def evaluate(request: Request, output: Path) -> None:
+def score(request: Request, output: Path) -> None:
     """Print the scores, and write results.txt and results.json."""
     results = request.results
     stored = read_run_options(request.dataset, request.dataset_path, results.parent)

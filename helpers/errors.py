@@ -45,7 +45,7 @@ def exit_status(program: str, main: Callable[[list[str] | None], int | None], ar
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130
-    print(console.one_line(f"{program}: error: {message}"), file=sys.stderr)
+    print(console.escaped(f"{program}: error: {message}"), file=sys.stderr)
     return 2
 
 
