@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers import console
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OF_TORCH = ("inline_container", "PytorchStreamWriter", "unexpected pos")  # in its errors of writing
+_TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "unexpected pos")  # where its writing fails
 
 
 class InputError(ValueError):
@@ -74,7 +74,7 @@ def naming(path: str | Path) -> Generator[None, None, None]:
             error.filename = str(path)
         raise
     except RuntimeError as error:
-        if not any(words in str(error) for words in _OF_TORCH):
+        if not any(words in str(error) for words in _TORCH_SAVE):
             raise
         # torch loses the reason, which is the disk's.
         raise OSError(errno.ENOSPC, "writing failed", str(path)) from error

@@ -5,12 +5,13 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
+INT64 = range(-(2**63), 2**63)
 _MAX_DEPTH = 50
 _MAX_VALUES = 10**7
 
 
 def leaves(value: object) -> Iterator[object]:
-    """Everything in nested containers that is no container, keys included.
+    """The values in nested containers that are not containers themselves, keys included.
 
     Raises:
         ValueError: containers nested too deeply, as those that contain themselves are; too many values; integers of more than 64
@@ -37,7 +38,7 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def _check_leaf(value: object) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and value not in INT64:
         raise ValueError("an integer of more than 64 bits")
     if isinstance(value, str):
         value.encode("utf-8", "surrogateescape")  # as file names are encoded that are not UTF-8

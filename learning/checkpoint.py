@@ -22,7 +22,6 @@ from helpers.output import writing
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _NUMPY_SCALARS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, np.float64, np.dtypes.Float64DType]
 
-
 State = dict[str, Any]  # tensors, plain values and containers of them; each reader knows the types of its own entries
 Weights = Mapping[str, torch.Tensor]
 

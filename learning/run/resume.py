@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-import options
 from helpers.errors import InputError
 from helpers.history import LOGS, is_history
 from helpers.launch import is_first_here
@@ -25,7 +24,7 @@ from learning.run.build import Run, run_length
 from learning.run.setup import Setup
 from learning.run.state import Override, ResumableState, RunState, load_state
 from learning.training.schedule import RunLength
-from options import RunOptions
+from options import RESUMABLE, RunOptions
 
 
 class _BestWeights(TypedDict, total=False):
@@ -189,7 +188,7 @@ def _overridden(run: Run, stored: State, override: bool) -> list[Override]:
     Raises:
         InputError: options differ, without --override.
     """
-    names = set(stored["options"]) - set(options.RESUMABLE)
+    names = set(stored["options"]) - set(RESUMABLE)
     if not override:
         command_line.refuse_differences(names, run.options, stored["options"])
         return []
