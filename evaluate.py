@@ -19,7 +19,7 @@ from helpers.parsing import Parser, Switch
 from helpers.scoring import optional_scores, report, scores
 from helpers.scoring.boundary_iou import FRACTION
 from helpers.scoring.counting import count_all
-from helpers.scoring.plausibility import refuse_unlabeled
+from helpers.scoring.plausibility import refuse_only_void
 from learning.data.datasets import DATASETS, open_dataset_from_options
 from learning.data.datasets.base import Dataset, Sample
 from learning.data.datasets.splits import recording, sees_val
@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"cannot write into {output}: it is a file; choose another folder with --output")
     with claim(output / "results.txt", "--output"):
-        evaluate(request, output)
+        score(request, output)
 
 
-def evaluate(request: Request, output: Path) -> None:
+def score(request: Request, output: Path) -> None:
     """Print the scores, and write results.txt and results.json."""
     results = request.results
     stored = read_run_options(request.dataset, request.dataset_path, results.parent)
@@ -72,7 +72,7 @@ def evaluate(request: Request, output: Path) -> None:
     with_instances = has_instances(samples, dataset.labels)
     confusions, matches = count_all(samples, predictions, dataset, with_instances)
     confusion = np.sum(confusions, 0)
-    refuse_unlabeled(confusion, [sample.label for sample in samples], dataset.labels)
+    refuse_only_void(confusion, [sample.label for sample in samples], dataset.labels)
     found = scores.evaluate(confusion, matches, dataset.labels)
     print_scores(found, with_instances)
     optional = optional_parts(request, dataset, samples, predictions, confusions)

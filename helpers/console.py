@@ -11,7 +11,7 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 _CONTROL |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
-def one_line(text: str) -> str:
+def escaped(text: str) -> str:
     """The text with escape sequences for line breaks and other characters that are not printable."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 

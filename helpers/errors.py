@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers import console
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OF_TORCH = ("inline_container", "PytorchStreamWriter", "unexpected pos")  # in its errors of writing
+_TORCH_SAVE = ("inline_container", "PytorchStreamWriter", "unexpected pos")  # where its writing fails
 
 
 class InputError(ValueError):
@@ -45,7 +45,7 @@ def exit_status(program: str, main: Callable[[list[str] | None], int | None], ar
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130
-    print(console.one_line(f"{program}: error: {message}"), file=sys.stderr)
+    print(console.escaped(f"{program}: error: {message}"), file=sys.stderr)
     return 2
 
 
@@ -74,7 +74,7 @@ def naming(path: str | Path) -> Generator[None, None, None]:
             error.filename = str(path)
         raise
     except RuntimeError as error:
-        if not any(words in str(error) for words in _OF_TORCH):
+        if not any(words in str(error) for words in _TORCH_SAVE):
             raise
         # torch loses the reason, which is the disk's.
         raise OSError(errno.ENOSPC, "writing failed", str(path)) from error

@@ -2,14 +2,16 @@
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
+INT64 = range(-(2**63), 2**63)
 _MAX_DEPTH = 50
 _MAX_VALUES = 10**7
 
 
 def leaves(value: object) -> Iterator[object]:
-    """Everything in nested containers that is no container, keys included.
+    """The values in nested containers that are not containers themselves, keys included.
 
     Raises:
         ValueError: containers nested too deeply, as those that contain themselves are; too many values; integers of more than 64
@@ -36,7 +38,7 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def _check_leaf(value: object) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and value not in INT64:
         raise ValueError("an integer of more than 64 bits")
     if isinstance(value, str):
         value.encode("utf-8", "surrogateescape")  # as file names are encoded that are not UTF-8
@@ -44,7 +46,7 @@ def _check_leaf(value: object) -> None:
             raise ValueError("text with a null character")
 
 
-def misfit(value: object, form: typing.Any, name: str) -> str | None:
+def misfit(value: typing.Any, form: typing.Any, name: str) -> str | None:
     """How a value differs from a type, such as "extra data is 5, expected list"; None where it does not.
 
     Args:
@@ -59,27 +61,28 @@ def misfit(value: object, form: typing.Any, name: str) -> str | None:
         return None if None in found else found[0]
     if origin is typing.Annotated:
         kind, allowed = arguments
-        return misfit(value, kind, name) or _unless(value in allowed, value, allowed.words, name)
+        if found := misfit(value, kind, name):
+            return found
+        return None if value in allowed else _difference(value, allowed.words, name)
     if typing.is_typeddict(form):
         return _wrong_entry(value, form, name)
+    if not _is_of(value, origin or form):
+        return _difference(value, "None" if form is types.NoneType else (origin or form).__name__, name)
+    wrong: Iterable[str | None] = ()
     if origin is list:
-        parts = value if isinstance(value, list) else ()
-        wrong = [misfit(part, arguments[0], f"{name}[{index}]") for index, part in enumerate(parts)]
+        wrong = (misfit(part, arguments[0], f"{name}[{index}]") for index, part in enumerate(value))
     elif origin is dict:
-        pairs = value.items() if isinstance(value, dict) else ()
-        wrong = [misfit(key, arguments[0], f"a name in {name}") for key, _ in pairs]
-        wrong += [misfit(part, arguments[1], f"{name}.{key}") for key, part in pairs]
-    else:
-        wrong = []
-    return _unless(_is_of(value, origin or form), value, _words(origin or form), name) or next(
-        filter(None, wrong), None
-    )
+        wrong = chain(
+            (misfit(key, arguments[0], f"a name in {name}") for key in value),
+            (misfit(part, arguments[1], f"{name}.{key}") for key, part in value.items()),
+        )
+    return next(filter(None, wrong), None)
 
 
 def _wrong_entry(value: object, form: typing.Any, name: str) -> str | None:
     """`misfit` for a TypedDict."""
     if not isinstance(value, dict):
-        return _unless(False, value, "dict", name)
+        return _difference(value, "dict", name)
     missing = sorted(form.__required_keys__ - value.keys())
     if missing:
         return f"{name} has no {missing[0]}"
@@ -96,12 +99,6 @@ def _is_of(value: object, kind: typing.Any) -> bool:
     return isinstance(value, kind)
 
 
-def _words(kind: typing.Any) -> str:
-    return "None" if kind is type(None) else kind.__name__
-
-
-def _unless(fits: bool, value: object, expected: str, name: str) -> str | None:
-    if fits:
-        return None
+def _difference(value: object, expected: str, name: str) -> str:
     shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return f"{name} is {shown[:60]}, expected {expected}"

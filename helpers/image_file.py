@@ -37,7 +37,7 @@ _PIXELS_PER_COMPRESSED_BYTE = 1100
 _BELOW_8_BITS = ("1", "L", "P")  # Pillow's modes of images with 1 to 8 bits per pixel
 
 
-class Header(NamedTuple):
+class ImageHeader(NamedTuple):
     """What the header of an image file says.
 
     Args:
@@ -94,7 +94,7 @@ def refuse_floats(path: Path, mode: str) -> None:
         raise InputError(f"{path} holds floating-point numbers; convert it to an image of 8 or 16 bits")
 
 
-def read_header(path: Path) -> Header:
+def read_image_header(path: Path) -> ImageHeader:
     """The header of an image; 0.2 ms. Only a file that does not end where its format ends is decoded, to see whether it can be.
 
     Raises:
@@ -115,7 +115,7 @@ def read_header(path: Path) -> Header:
         if not is_complete:
             _refuse_cut_off(path)
     size = (width, height) if orientation in ROTATED_BY_90 else (height, width)
-    return Header(size, orientation)
+    return ImageHeader(size, orientation)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.errors import InputError, naming
-from helpers.image_file import open_image, read_header, refuse_floats, upright
+from helpers.image_file import open_image, read_image_header, refuse_floats, upright
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Files that a user may take for images of a data set or of --input, although not all of them are read.
@@ -42,8 +42,8 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` returns it, from its header; raises `InputError` as `read_header`."""
-    return read_header(path).size
+    """(height, width) of an image as `read_image` returns it, from its header; raises `InputError` as `read_image_header`."""
+    return read_image_header(path).size
 
 
 def read_image(path: Path) -> np.ndarray:

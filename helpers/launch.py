@@ -1,4 +1,4 @@
-"""Several processes of one program, as torchrun starts them: what their environment says, and which of them prints."""
+"""Several processes of one program, as torchrun starts them: what their environment says, and which of them prints and writes."""
 
 import io
 import os
@@ -15,6 +15,11 @@ def is_launched() -> bool:
 def is_first_here() -> bool:
     """Whether this is the only process, or the first one on its machine, where all read the same options and files."""
     return not is_launched() or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def writes_for_all() -> bool:
+    """Whether this process writes for all that torchrun has started; known before they are connected."""
+    return not is_launched() or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

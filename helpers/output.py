@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +26,7 @@ from helpers.errors import InputError, naming
 
 
 def _machine() -> str:
-    """Four digits of the machine or container, whose processes have ids of their own."""
+    """Four hexadecimal digits for the machine or container, outside which a process id says nothing."""
     names = [socket.gethostname()]
     with suppress(OSError):
         names.append(os.readlink("/proc/self/ns/pid"))
@@ -164,16 +164,16 @@ def _refuse_foreign(folder: Path, option: str, record: Record, force: bool | Non
     if any(path.name != lock.IN_FOLDER for path in folder.iterdir()) and not record.read(folder):
         raise InputError(f"{folder} was not made by {record.program}; {_advice(option, force)}")
     listed = record.files(folder)
-    if whole and listed is not None:  # earlier versions listed none
-        foreign = [path for path in _files_in(folder) if path.relative_to(folder).as_posix() not in listed]
-        if foreign:
-            problem = f"{len(foreign)} files that were not made by {record.program}, such as {foreign[0]}"
-            raise InputError(f"{folder} holds {problem}; {_advice(option, force)}")
+    foreign = _unlisted(folder, listed) if whole and listed is not None else []  # earlier versions listed none
+    if foreign:
+        problem = f"{len(foreign)} files that were not made by {record.program}, such as {foreign[0]}"
+        raise InputError(f"{folder} holds {problem}; {_advice(option, force)}")
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The files and links below a folder."""
-    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+def _unlisted(folder: Path, listed: Collection[str]) -> list[Path]:
+    """The files and links below a folder whose names, relative to it, are not listed."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return [path for path in paths if path.relative_to(folder).as_posix() not in listed]
 
 
 def refuse_marked(folder: Path, maker: str | None, option: str) -> None:
@@ -271,11 +271,11 @@ def _recover(target: Path, record: Record | None) -> None:
 def _foreign(old: Path, target: Path, record: Record | None) -> list[Path]:
     """The files of an old folder that its record does not list; entries where the record of an earlier version lists none."""
     if record is None or not record.read(old):
-        return _files_in(old)
+        return _unlisted(old, ())
     listed = record.files(old)
     if listed is None:
         return [path for path in old.iterdir() if not (target / path.name).exists()]
-    return [path for path in _files_in(old) if path.relative_to(old).as_posix() not in listed]
+    return _unlisted(old, listed)
 
 
 def _temporary_name(target: Path) -> Path:

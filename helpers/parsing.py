@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from helpers.errors import InputError
-from helpers.forms import misfit
+from helpers.forms import INT64, misfit
 from helpers.text_files import read_text
 
 Value = bool | int | float | str | tuple | None  # of an option
@@ -221,7 +221,7 @@ def expanded(arguments: Sequence[str], within: tuple[str, ...] = ()) -> list[str
 def integer(text: str) -> int:
     """As int(); raises `ValueError` for more than 64 bits, which nothing here counts to and not every library takes."""
     number = int(text)
-    if not -(2**63) <= number < 2**63:
+    if number not in INT64:
         raise ValueError(text)
     return number
 

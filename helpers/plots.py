@@ -48,8 +48,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.legend(frameon=False, fontsize=8, loc=legend)
         _style(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    with naming(path):
-        figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def differences(rows: Mapping[str, tuple[float, float, Sequence[float]]], path: Path) -> None:
@@ -75,8 +74,7 @@ def differences(rows: Mapping[str, tuple[float, float, Sequence[float]]], path: 
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("points of mIoU against the base (mean, 95 % interval; one dot per seed)")
     _style(axes, grid="x")
-    with naming(path):
-        figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def compared_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
@@ -99,8 +97,7 @@ def compared_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], path
         axes.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    with naming(path):
-        figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def compared_classes(names: Sequence[str], ious: Mapping[str, np.ndarray], path: Path) -> None:
@@ -126,6 +123,10 @@ def compared_classes(names: Sequence[str], ious: Mapping[str, np.ndarray], path:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     with naming(path):
         figure.savefig(path, dpi=120)
 

@@ -45,7 +45,7 @@ def read_json(path: str | Path, form: type[FormT], remedy: str) -> FormT:
     content: Any = None
     try:
         content = json.loads(text)
-        for _ in leaves(content):
+        for _ in leaves(content):  # raises ValueError for what nothing here writes
             pass
         reason = misfit(content, form, "its content")
     except (ValueError, RecursionError) as error:

@@ -22,7 +22,6 @@ from helpers.output import writing
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _NUMPY_SCALARS = [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype, np.float64, np.dtypes.Float64DType]
 
-
 State = dict[str, Any]  # tensors, plain values and containers of them; each reader knows the types of its own entries
 Weights = Mapping[str, torch.Tensor]
 
@@ -280,12 +279,3 @@ def without_void(weights: Weights, expected: Weights) -> dict[str, torch.Tensor]
 def is_tutorials_last_layer(value: torch.Tensor, expected: torch.Tensor) -> bool:
     """Whether a weight belongs to the tutorial's last layer, which has 20 outputs for 19 classes: void is the last."""
     return value.shape[:1] == (20,) and expected.shape[:1] == (19,) and value.shape[1:] == expected.shape[1:]
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = Path(args.output) if args.output else None
     with ExitStack() as claims:
         if output:
-            is_ours = args.force or _SIGNATURE.is_in(output / _FILES[0])
+            may_replace = args.force or _SIGNATURE.is_in(output / _FILES[0])
             for name in _FILES:
-                claims.enter_context(claim_file(output / name, "--output", _SIGNATURE, is_ours, in_new_folder=True))
+                claims.enter_context(claim_file(output / name, "--output", _SIGNATURE, may_replace, in_new_folder=True))
         _compare(args, dict(zip(names, runs, strict=True)), output)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import InputError
-from learning.checkpoint import file_hash
 from learning.data.datasets.base import Dataset
+from learning.data.hashes import hash_file
 from learning.device import pick_device
 from learning.inference import ensemble
 from learning.inference.predict import MST_SCALES
@@ -42,7 +42,7 @@ def soft_vote(
 
 def describe(source: Source) -> dict[str, object]:
     """Where weights lie, and their hash."""
-    return {"weights": str(source.weights.resolve()), "sha256": file_hash(source.weights)}
+    return {"weights": str(source.weights.resolve()), "sha256": hash_file(source.weights, "sha256")}
 
 
 def describe_voters(sources: Sequence[Source], weights: Sequence[int]) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ CLASSES = 2
 FITTING_IOU = 0.2
 
 
-def refuse_unlabeled(confusion: np.ndarray, labels: Sequence[Path | None], table: LabelTable) -> None:
+def refuse_only_void(confusion: np.ndarray, labels: Sequence[Path | None], table: LabelTable) -> None:
     """Raise `InputError` that names label files if no pixel of them is of a class; `confusion` is over label ids."""
     if not confusion[scores.scored_rows(table)].any():
         raise InputError(

@@ -23,7 +23,7 @@ from helpers.output import writing
 from helpers.threads import NUM_THREADS, map_ahead, map_in_threads, show_progress
 from learning.data.datasets.base import Dataset
 from learning.data.hashes import source_state
-from learning.data.pixels import BufferPixels, FilePixels, Layout, checksum
+from learning.data.pixels import BufferPixels, FilePixels, Layout, sample_checksum
 
 MAGIC = b"pixels02"  # 8 bytes; the number is the version of the format and of the rules by which images are read
 SUFFIX = ".pixels"
@@ -234,7 +234,7 @@ def _write(path: Path, dataset: Dataset, split: str, header: bytes, layout: Layo
             file.seek(layout.starts[index])
             file.write(image.data)
             file.write(label.data)
-            checksums.append(checksum(image, label))
+            checksums.append(sample_checksum(image, label))
 
         _decode(FilePixels(dataset.split(split), dataset.decode), layout, put, f"caching {split}")
         file.write(np.array(checksums, "<u4").data)

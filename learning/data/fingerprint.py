@@ -5,12 +5,11 @@ maps, and of the images' bytes. A fingerprint of version 1 is a single hash of n
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helpers.threads import map_in_threads
-from learning.data.datasets.base import Dataset
+from learning.data.datasets.base import Dataset, Sample, same_name
 from learning.data.datasets.statistics import DatasetStatistics
 from learning.data.hashes import hash_file, kept_hashes
 
@@ -27,7 +26,7 @@ def fingerprint(dataset: Dataset, statistics: Mapping[str, DatasetStatistics], w
         with_instances: whether the run reads instance maps, too.
     """
     samples = [(split, sample) for split in sorted(statistics) for sample in dataset.split(split)]
-    names = [f"{split} {_name(sample.image)} {_name(sample.label)}" for split, sample in samples]
+    names = [f"{split} {_names(sample)}" for split, sample in samples]
     labels = [label for split in sorted(statistics) for label in statistics[split].label_hashes]
     if with_instances:
         labels = [
@@ -61,9 +60,8 @@ def _image_hashes(paths: list[Path]) -> list[str]:
     return map_in_threads(hash_file, paths, description="reading images")
 
 
-def _name(path: Path | None) -> str:
-    """A file name in one of its Unicode forms: a copy on another system may have the other."""
-    return unicodedata.normalize("NFC", path.name) if path else ""
+def _names(sample: Sample) -> str:
+    return same_name(f"{sample.image.name} {sample.label.name if sample.label else ''}")
 
 
 def _combined(parts: Iterable[str]) -> str:

@@ -37,9 +37,9 @@ def hash_image(path: Path) -> str:
     return hash_pixels(read_image(path).transpose(1, 2, 0))
 
 
-def hash_file(path: Path) -> str:
-    """A hash of a file's bytes."""
-    digest = hashlib.sha1(usedforsecurity=False)
+def hash_file(path: str | Path, algorithm: str = "sha1") -> str:
+    """A hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)

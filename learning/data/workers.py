@@ -159,9 +159,6 @@ def _blocked_stop_signals() -> Generator[None, None, None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# ---------------------------------------------------------------------------------------------- in the worker
-
-
 def _work(function: Callable[[Any], Any], channel: socket.socket, parents_end: socket.socket) -> None:
     """Answer keys until the parent is gone, in one thread: several processes share the cores.
 
@@ -184,9 +181,6 @@ def _answer(function: Callable[[Any], Any], key: object) -> object:
         return error
     except Exception:
         return RuntimeError(f"in a loader process:\n{traceback.format_exc()}")
-
-
-# ---------------------------------------------------------------------------------------------- messages
 
 
 class _Pickler(pickle.Pickler):

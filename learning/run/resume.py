@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-import options
 from helpers.errors import InputError
 from helpers.history import LOGS, is_history
 from helpers.launch import is_first_here
@@ -18,13 +17,14 @@ from helpers.run_folder import RunFolder
 from learning import checkpoint, distributed
 from learning.checkpoint import State
 from learning.data.fingerprint import difference
+from learning.data.hashes import hash_file
 from learning.data.loaders import steps_per_epoch
 from learning.run import command_line
 from learning.run.build import Run, run_length
 from learning.run.setup import Setup
 from learning.run.state import Override, ResumableState, RunState, load_state
 from learning.training.schedule import RunLength
-from options import RunOptions
+from options import RESUMABLE, RunOptions
 
 
 class _BestWeights(TypedDict, total=False):
@@ -94,9 +94,10 @@ def is_finished(setup: Setup) -> bool:
         return False
     try:
         stored = checkpoint.load(path)
+        checkpoint.check_form(stored, ResumableState, path)
     except InputError:
-        return False  # the one before is to be continued
-    state = RunState(stored["epoch"] + 1, stored.get("step", 0), stored["metrics"], stored["best_miou"])
+        return False  # `restore` continues the one before, or refuses it
+    state = RunState(stored["epoch"] + 1, stored["step"], stored["metrics"], stored["best_miou"])
     done = state.epoch * length.steps_per_epoch + state.step
     if done != length.total_steps or not state.is_finished(length):
         return False
@@ -160,7 +161,7 @@ def _start(run: Run, pretrained: str | None) -> RunState:
         print(f"    ... and {len(skipped) - 8} more\n" if len(skipped) > 8 else "", end="")
     if run.training.average:
         run.training.average.begin()
-    return RunState(external_weights=f"sha256 {checkpoint.file_hash(pretrained)}")
+    return RunState(external_weights=f"sha256 {hash_file(pretrained, 'sha256')}")
 
 
 def _load_last(path: Path, folder: RunFolder) -> State:
@@ -187,7 +188,7 @@ def _overridden(run: Run, stored: State, override: bool) -> list[Override]:
     Raises:
         InputError: options differ, without --override.
     """
-    names = set(stored["options"]) - set(options.RESUMABLE)
+    names = set(stored["options"]) - set(RESUMABLE)
     if not override:
         command_line.refuse_differences(names, run.options, stored["options"])
         return []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import options
 from helpers.errors import InputError
-from helpers.launch import is_launched
+from helpers.launch import is_launched, writes_for_all
 from helpers.lock import refuse_other_writer
 from helpers.output import claim, refuse_marked, refuse_unwritable
 from helpers.parsing import Value
@@ -121,11 +121,6 @@ def claim_output(setup: Setup) -> Generator[None, None, None]:
             stack.enter_context(claim(setup.folder.path, "--save_path", is_folder=True))
             check_run_folder(run, setup.folder)  # another run may have begun since the first check, and ended
         yield
-
-
-def writes_for_all() -> bool:
-    """Whether this process writes for all that torchrun has started; known before they are connected."""
-    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
 
 
 def predicted_splits(dataset: Dataset, only: str | None) -> list[str]:

@@ -131,12 +131,7 @@ def load_state(run: Run, stored: State, path: str | Path) -> None:
     checkpoint.load_weights(run.network.model, stored, path, architecture, may_differ=True)
     try:
         _load_training(run, stored)
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:  # torch raises any of them for states that do not fit
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:  # torch raises any of them
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{path} is damaged: its optimizer, scaler, average or metrics do not fit ({reason})"

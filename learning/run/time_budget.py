@@ -38,11 +38,11 @@ from options import DataOptions, RunOptions, TrainingOptions
 
 SHARE = 0.03  # of the budget, for measuring steps, and the same again for measuring validation
 LEAST, MOST = 4, 50  # number of steps that are measured
-LIMIT = 0.08  # of the budget, for measuring and its first steps, where `SHARE` and `LEAST` would take longer
-CLEARLY = 1.5  # times the budget that a step and a validation are estimated to take, if it is refused by the estimate
-PROBE = 128  # pixels of the side of the image by which a budget that is far too short is noticed at once
-VALIDATION_LIMIT = 0.06  # the same for validation
-MARGIN = 1.15  # a budget that is named instead of one that is too small is longer than it needs by this factor
+LIMIT = 0.08  # of the budget, for all steps of the measurement, where `SHARE` and `LEAST` would take longer
+VALIDATION_LIMIT = 0.06  # the same for measuring validation
+PROBE = 128  # side in pixels of the image whose forward pass gives the first estimate
+CLEARLY = 1.5  # a budget is refused by that estimate if a step and a validation take longer by this factor
+MARGIN = 1.15  # the shortest budget that works is named longer than estimated by this factor
 
 Clock = Callable[[], float]
 Show = Callable[[RunFolder, Dataset, History, list[Prediction]], object]
@@ -180,8 +180,8 @@ def _refuse(folder: RunFolder, budget: Budget, startup: float, pace: Pace, about
 
 def _shortest(startup: float, pace: Pace) -> float:
     """Minutes of the shortest budget that holds a step and a validation, to two digits, rounded up."""
-    pieces = pace.step + pace.validation  # those during which the allowances end
-    needed = startup + pieces + pace.seconds(RunLength(1, 1))
+    overrun = pace.step + pace.validation  # each allowance may end within one
+    needed = startup + overrun + pace.seconds(RunLength(1, 1))
     minutes = MARGIN * needed / (1 - LIMIT - VALIDATION_LIMIT) / 60
     digit = 10.0 ** (math.floor(math.log10(minutes)) - 1)
     return math.ceil(minutes / digit) * digit
@@ -197,9 +197,8 @@ def _estimated_pace(run: Run, budget: Budget) -> Pace:
     model = run.network.model.eval()
     image = torch.zeros(1, 3, PROBE, PROBE)
     with torch.inference_mode(), run.compute.precision.autocast():
-        fastest = min(
-            budget.timed(lambda: model(image)) for _ in range(3)
-        )  # the first allocates, another may wait for the CPU
+        # The fastest of three: the first allocates memory, another may wait for the CPU.
+        fastest = min(budget.timed(lambda: model(image)) for _ in range(3))
     seconds = fastest / PROBE**2 / distributed.world_size()  # per pixel
     num_val = len(run.data.dataset.split("val"))
     crop = math.prod(cast("tuple[int, int]", run.options["crop_size"]))

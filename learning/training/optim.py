@@ -130,10 +130,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
         initial = own["state"].get(index, {})
         found = {key: value for key, value in stored.get(name, {}).items() if key in initial}
         for key, value in found.items():
-            if (getattr(value, "shape", None), getattr(value, "dtype", None)) != (
-                initial[key].shape,
-                initial[key].dtype,
-            ):
+            of = initial[key]
+            if (getattr(value, "shape", None), getattr(value, "dtype", None)) != (of.shape, of.dtype):
                 raise ValueError(f"{key} of {name} does not fit")
         own["state"][index] = initial | found
     for own_group, stored_group in zip(own["param_groups"], state["param_groups"], strict=False):

@@ -116,5 +116,5 @@ def test_other_errors_of_torch_stay_bugs(tmp_path):
 
 
 def test_one_line_keeps_what_can_be_printed():
-    assert console.one_line("Zürich 東京 a b") == "Zürich 東京 a b"
-    assert console.one_line("a\nb\u2028\udcfc\x1b") == r"a\nb\u2028\udcfc\x1b"
+    assert console.escaped("Zürich 東京 a b") == "Zürich 東京 a b"
+    assert console.escaped("a\nb\u2028\udcfc\x1b") == r"a\nb\u2028\udcfc\x1b"

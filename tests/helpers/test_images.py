@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from tiny import draw, save
 
 from helpers.errors import InputError
-from helpers.image_file import read_header
+from helpers.image_file import read_image_header
 from helpers.images import read_image, read_label, read_size
 from helpers.labels import CAMVID
 from learning.data.datasets.base import Sample
@@ -80,7 +80,7 @@ def test_every_path_reads_what_a_viewer_shows(tmp_path, suffix, mode):
         image_of_mode(mode).save(path, exif=with_orientation(orientation), **more)
         expected = reference(path)
         assert expected.shape[:2] == ((70, 300) if orientation > 4 else (300, 70))
-        header = read_header(path)
+        header = read_image_header(path)
         assert header == (expected.shape[:2], orientation)
         assert header.stored_size == (300, 70)
         assert read_size(path) == expected.shape[:2]
@@ -187,7 +187,7 @@ def test_label_maps_are_upright_too(tmp_path, orientation):
 def test_damaged_exif_counts_as_upright_as_in_viewers(tmp_path):
     for name, exif in (("a.jpg", b"Exif\0\0II*\0\xff\xff\xff\x7f"), ("b.png", b"Exif\0\0no TIFF header")):
         Image.fromarray(photo(1, (40, 60))).save(tmp_path / name, exif=exif)
-        assert read_header(tmp_path / name) == ((40, 60), 1)
+        assert read_image_header(tmp_path / name) == ((40, 60), 1)
         assert read_image(tmp_path / name).shape == (3, 40, 60)
 
 
@@ -328,7 +328,7 @@ def test_damaged_files_give_pixels_or_one_line(tmp_path, suffix):
     for number in range(120):
         path.write_bytes(mutated(rng, sources[number % len(sources)]))
         began = time.process_time()
-        for read in (read_header, read_image, read_label):
+        for read in (read_image_header, read_image, read_label):
             outcomes.append(outcome(read, path))
         assert time.process_time() - began < 5
         assert all(message is None or (str(path) in message and message.count("\n") == 0) for message in outcomes)

@@ -13,6 +13,7 @@ from helpers.run_folder import RunFolder
 from learning import checkpoint
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
+from learning.data.hashes import hash_file
 from learning.inference.predictor import Predictor, load_run
 from learning.models import Architecture, build_model
 from learning.models.norms import EvoNormB0, PooledBatchNorm
@@ -170,7 +171,7 @@ def test_the_average_is_a_run(tmp_path, run, data, capsys):
     assert not torch.allclose(mean[name], (one[name] + other[name]) / 2)
     about = json.loads((output / "options.json").read_text())
     assert about["external weights"] == "none"
-    assert [part["sha256"] for part in about["average of"]] == [checkpoint.file_hash(path) for path in files(run)]
+    assert [part["sha256"] for part in about["average of"]] == [hash_file(path, "sha256") for path in files(run)]
     assert load_run(output).labels.names[0] == "Sky"
     assert run_baseline("--save_path", output, "--predict", "--device", "cpu") == 0
     assert run_evaluate("--results", output / "results_val") == 0

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.errors import InputError
-from helpers.image_file import Header, read_header
+from helpers.image_file import ImageHeader, read_image_header
 from helpers.images import read_image, read_instances, read_label_file
 from learning.data.datasets.base import Dataset, Finding, Sample
 from learning.data.datasets.label_checks import LabelFacts
@@ -29,7 +29,7 @@ class CheckedSample:
 
     Args:
         split, sample: the sample and its split.
-        size, header: (height, width) and header of the image, or None if it cannot be read.
+        header: of the image, or None if it cannot be read.
         label: facts of the label map, or None without a readable one.
         pixels: int64 (C,), labelled pixels of each class, or None without a readable label map.
         void: number of the other pixels.
@@ -41,8 +41,7 @@ class CheckedSample:
 
     split: str
     sample: Sample
-    size: tuple[int, int] | None = None
-    header: Header | None = None
+    header: ImageHeader | None = None
     label: LabelFacts | None = None
     pixels: np.ndarray | None = None
     void: int = 0
@@ -50,6 +49,11 @@ class CheckedSample:
     label_digest: bytes | None = None
     image_hash: np.ndarray | None = None
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the image, or None if it cannot be read."""
+        return self.header.size if self.header else None
 
     def note(self, kind: str, path: Path, what: str, advice: str, severity: str = "warning") -> None:
         """Add a finding."""
@@ -85,9 +89,8 @@ def _digest(pixels: np.ndarray) -> bytes:
 def _check_image(checked: CheckedSample) -> Image.Image | None:
     """Check the image; returns it in mode L, or None if it cannot be read."""
     path = checked.sample.image
-    checked.header = _read(checked, read_header, path)
-    checked.size = checked.header.size if checked.header else None
-    pixels = _read(checked, read_image, path) if checked.size else None
+    checked.header = _read(checked, read_image_header, path)
+    pixels = _read(checked, read_image, path) if checked.header else None
     if pixels is None:
         return None
     pixels = pixels.transpose(1, 2, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.image_file import Header
+from helpers.image_file import ImageHeader
 from helpers.images import LabelFile
 from learning.data.datasets.base import Dataset, Finding, Sample
 
@@ -27,19 +27,19 @@ class LabelFacts:
     split: str
     path: Path
     image: Path
-    header: Header | None
+    header: ImageHeader | None
     values: np.ndarray
     palette: np.ndarray | None
 
     @classmethod
-    def of(cls, split: str, sample: Sample, header: Header | None, label: LabelFile) -> "LabelFacts":
+    def of(cls, split: str, sample: Sample, header: ImageHeader | None, label: LabelFile) -> "LabelFacts":
         """The facts of a label map that was read."""
         assert sample.label is not None
         values = np.bincount(label.values.ravel(), minlength=256) > 0
         return cls(split, sample.label, sample.image, header, values, label.palette)
 
 
-def size_finding(split: str, sample: Sample, header: Header, shape: tuple[int, ...]) -> Finding | None:
+def size_finding(split: str, sample: Sample, header: ImageHeader, shape: tuple[int, ...]) -> Finding | None:
     """The finding for a label map of another size than its image."""
     if shape == header.size:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.errors import InputError
-from helpers.image_file import Header, read_header
+from helpers.image_file import ImageHeader, read_image_header
 from helpers.images import read_label, read_label_file
 from helpers.threads import map_in_threads
 from learning.data.datasets.base import Dataset, Finding, Sample
@@ -51,7 +51,7 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     num_classes = len(dataset.labels.classes)
 
     def measure(sample: Sample) -> tuple[tuple[int, int], np.ndarray, int, LabelFacts | None, str]:
-        header = read_header(sample.image)
+        header = read_image_header(sample.image)
         pixels = np.zeros(256, np.int64)
         facts = None
         digest = ""
@@ -105,7 +105,7 @@ def refuse_unlabeled(dataset: Dataset, split: str, statistics: DatasetStatistics
 
 
 def count_label(
-    label: np.ndarray, header: Header | None, sample: Sample, dataset: Dataset, split: str
+    label: np.ndarray, header: ImageHeader | None, sample: Sample, dataset: Dataset, split: str
 ) -> tuple[np.ndarray, list[Finding]]:
     """Count the classes of a label map and check it against its image and the class table.
 

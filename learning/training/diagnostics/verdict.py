@@ -18,7 +18,7 @@ def overfit_verdict(history: History, num_images: int, total_steps: int) -> str:
     images = "this image" if num_images == 1 else f"these {num_images} images"
     reached = f"training accuracy {last['train_acc']:.3f}, mIoU {last['train_miou']:.3f}, loss {last['train_loss']:.3g}"
     if last["train_acc"] >= LEARNED:
-        if not last["val_acc"] < last["train_acc"] - GAP:
+        if not last["val_acc"] < last["train_acc"] - GAP:  # also for NaN
             return f"the network can learn {images} ({reached})"
         return (
             f"the network learns {images} in training ({reached}), but their validation accuracy is {last['val_acc']:.3f}: "
@@ -26,10 +26,10 @@ def overfit_verdict(history: History, num_images: int, total_steps: int) -> str:
         )
     losses = history["train_loss"]
     earlier = losses[3 * len(losses) // 4 - 1] if len(losses) >= 4 else losses[0]
-    expected = (
+    failed = (
         f"after {total_steps} steps the network has not learned {images} "
         f"({reached}; an accuracy above {LEARNED:g} is expected)"
     )
     if last["train_loss"] < (1 - STILL_FALLING) * earlier or total_steps < SHORT:
-        return f"{expected}: the loss still falls, or the run is short; raise --epochs"
-    return f"{expected}: look at images/train_batch.png whether the labels fit, and change --lr_init"
+        return f"{failed}: the loss still falls, or the run is short; raise --epochs"
+    return f"{failed}: look at images/train_batch.png whether the labels fit, and change --lr_init"

@@ -6,7 +6,7 @@ import pytest
 from helpers.errors import InputError
 from helpers.labels import CAMVID, CITYSCAPES, VOID
 from helpers.scoring import scores
-from helpers.scoring.plausibility import encoding_note, refuse_unlabeled
+from helpers.scoring.plausibility import encoding_note, refuse_only_void
 
 
 def drawn(table, seed, quality, size=4000, evenness=0.3):
@@ -67,6 +67,6 @@ def test_labels_of_void_are_nothing_to_score_against():
     confusion = np.zeros((34, 34), np.int64)
     confusion[[0, 4], [7, 8]] = 5
     with pytest.raises(InputError, match=r"2 label maps are void, a\.png first"):
-        refuse_unlabeled(confusion, ["a.png", "b.png"], CITYSCAPES)
+        refuse_only_void(confusion, ["a.png", "b.png"], CITYSCAPES)
     confusion[7, 0] = 1
-    refuse_unlabeled(confusion, ["a.png", "b.png"], CITYSCAPES)
+    refuse_only_void(confusion, ["a.png", "b.png"], CITYSCAPES)

@@ -228,8 +228,8 @@ def test_a_flipped_byte_is_noticed_and_the_sample_decoded_again(data, tmp_path, 
 def test_a_sample_is_verified_once_in_a_process(data, tmp_path, monkeypatch):
     decoded = opened(data, tmp_path)
     counted = []
-    original = pixels_module.checksum
-    monkeypatch.setattr(pixels_module, "checksum", lambda *pixels: counted.append(1) or original(*pixels))
+    original = pixels_module.sample_checksum
+    monkeypatch.setattr(pixels_module, "sample_checksum", lambda *pixels: counted.append(1) or original(*pixels))
     for _ in range(2):
         for index in range(len(decoded)):
             decoded.label(index)

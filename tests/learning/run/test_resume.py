@@ -615,3 +615,14 @@ def test_a_finished_run_without_its_prediction_gets_only_that(whole, data, tmp_p
     assert "3 val images predicted" in out
     assert snapshot(results) == snapshot(whole / "results_val")
     assert {name: state for name, state in states(run).items() if not name.startswith("results_")} == kept
+
+
+@pytest.mark.parametrize("entries", [{"epoch": "three"}, {"metrics": 5}, {"best_miou": [1]}])
+def test_a_damaged_checkpoint_of_a_finished_run_is_refused_in_one_line(whole, tmp_path, capsys, entries):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "checkpoint_previous.pth.tar").unlink()
+    checkpoint.save(checkpoint.load(run / "checkpoint.pth.tar") | entries, run / "checkpoint.pth.tar")
+    capsys.readouterr()
+    assert resume(run) == 2
+    assert capsys.readouterr().err.count("error: ") == 1
