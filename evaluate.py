@@ -106,7 +106,7 @@ def parse(argv: Sequence[str] | None) -> Request:
     args, rest = parser.parse_known_args(argv)
     _, unknown = options.parser().parse_known_args(rest)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.refuse_unknown(unknown)
     if rest:
         flags = " ".join(argument.split("=")[0] for argument in rest if argument.startswith("--"))
         print_note(f"options of baseline.py without effect here: {flags}")

@@ -183,7 +183,11 @@ def refuse_marked(folder: Path, maker: str | None, option: str) -> None:
 
 
 def refuse_unwritable(path: Path, option: str, is_folder: bool = False) -> None:
-    """Refuse a file, or a folder to write into, that cannot be made or written where it is named."""
+    """Refuse a file, or a folder to write into, that cannot be made or written where it is named; and devices and pipes."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{option} {path} is a device, a pipe or a socket, which is never replaced; name another {option}"
+        )
     if is_folder and path.exists() and not path.is_dir():
         raise InputError(f"{option} {path} is a file; name a folder")
     parents = path.absolute().parents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
 import os
 import shlex
@@ -175,6 +176,20 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # noqa: ANN001, ANN201 - argparse's own signature
         """As argparse does; raises `InputError` for an option file that does not exist or cannot be read."""
         return super().parse_known_args(expanded(sys.argv[1:] if args is None else args), namespace)
+
+    def parse_args(self, args=None, namespace=None):  # noqa: ANN001, ANN201 - argparse's own signature
+        """As argparse does; an option that does not exist is answered with the nearest one."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.refuse_unknown(unknown)
+        return parsed
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> typing.NoReturn:
+        """Raise the `InputError` of arguments that the parser does not know."""
+        typed = arguments[0].partition("=")[0]
+        nearest = difflib.get_close_matches(typed, self._option_string_actions, n=1) if typed.startswith("-") else []
+        hint = f"; the nearest option is {nearest[0]}" if nearest else ""
+        self.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
 
     def parse_typed(self, argv: Sequence[str] | None) -> dict[str, Value]:
         """The options that were typed: name -> value.

@@ -324,6 +324,26 @@ def test_a_file_needs_a_folder_that_can_be_written(tmp_path, monkeypatch):
         enter(claim_file(tmp_path / "file", "--output", None, True))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_device_or_pipe_is_never_replaced(tmp_path, is_linked):
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "link" if is_linked else tmp_path / "pipe"
+    if is_linked:
+        path.symlink_to("pipe")
+    claims = [
+        claim_file(path, "--output", None, True),
+        claim_files(path, {}, "--output", RECORD, True),
+        claim_folder(path, "--output", RECORD, True),
+    ]
+    for claim in claims:
+        with pytest.raises(InputError, match="is a device, a pipe or a socket, which is never replaced"), claim:
+            pass
+    with pytest.raises(InputError, match="never replaced"), replacing_folders(path):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted({"pipe", path.name})
+
+
 def test_claims_of_files_in_a_folder(tmp_path):
     folder, image = tmp_path / "out", tmp_path / "a.jpg"
     image.touch()

@@ -115,6 +115,23 @@ def test_a_bad_option_file_is_answered_in_one_line(tmp_path, monkeypatch, conten
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [("--modell UNet", "--model"), ("--epoch=3", "--epochs"), ("--lr 0.1", "--lr_init"), ("--no-hfip", "--no-hflip")],
+)
+def test_a_misspelt_option_is_answered_with_the_nearest_one(typed, nearest):
+    with pytest.raises(InputError) as error:
+        parse_values(typed.split())
+    assert f"unrecognized arguments: {typed}; the nearest option is {nearest} (see --help)" == str(error.value)
+
+
+@pytest.mark.parametrize("typed", ["stray", "--zzzzzz"])
+def test_what_no_option_resembles_gets_no_suggestion(typed):
+    with pytest.raises(InputError) as error:
+        parse_values([typed])
+    assert str(error.value) == f"unrecognized arguments: {typed} (see --help)"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_an_option_file_in_another_encoding(tmp_path, encoding):
     (tmp_path / "a.txt").write_text("--save_path Zürich --epochs 3\n", encoding=encoding)
