@@ -104,10 +104,11 @@ def is_finished(setup: Setup) -> bool:
     best = _restore_best(path, folder, state, length, bool(options.training.steps))
     option = "steps" if options.training.steps else "epochs"
     number = options.training.steps or options.training.epochs
+    score = "" if best is None else f", best validation mIoU {best:.4f}"
     if is_first_here():
         print(
-            f"{folder.path} is finished: {number} of {number} {option}, best validation mIoU {best:.4f}; --{option} N with "
-            "a larger N trains longer, --predict predicts again"
+            f"{folder.path} is finished: {number} of {number} {option}{score}; --{option} N with a larger N trains longer, "
+            "--predict predicts again"
         )
     return True
 
