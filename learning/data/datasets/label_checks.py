@@ -1,5 +1,7 @@
 """What label maps and photos say about each other across a data set: turned photos, palettes, black-and-white masks."""
 
+import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +60,23 @@ def size_finding(split: str, sample: Sample, header: Header, shape: tuple[int, .
     )
 
 
-def black_and_white(facts: Sequence[LabelFacts]) -> list[Finding]:
+def black_and_white(dataset: Dataset, facts: Sequence[LabelFacts]) -> list[Finding]:
     """An error if all label maps together hold only 0 and 255: one of them may be of class 0 and void, but not all."""
     values = np.any([one.values for one in facts], axis=0) if facts else np.zeros(256, bool)
     if np.flatnonzero(values).tolist() != [0, 255]:
         return []
     first = facts[0]
     what = "and all other labels hold only 0 and 255, as black-and-white masks, but 255 means void here"
+    decode = dataset.decode
+    black, white = np.flatnonzero(decode < len(dataset.labels.names))[:2].tolist()
+    names = [dataset.labels.names[decode[value]] for value in (black, white)]
+    beside = [one.path.name[::-1] for one in facts if one.path.parent == first.path.parent]
+    ending = os.path.commonprefix(beside)[::-1]  # other files may be beside label maps, such as instance maps
     advice = (
-        'write class numbers, such as 1 for white: python -c "import sys; from PIL import Image; '
-        "[Image.open(f).convert('L').point(lambda v: v // 128 * 1).save(f) for f in sys.argv[1:]]\" "
-        f"{first.path.parent}/*{first.path.suffix}"
+        f"write class numbers, such as {black} ({names[0]}) for black and {white} ({names[1]}) for white: "
+        f"python -c \"import sys; from PIL import Image; [Image.open(f).convert('L').point(lambda v: "
+        f'{{0: {black}, 255: {white}}}.get(v, v)).save(f) for f in sys.argv[1:]]" '
+        f"{shlex.quote(str(first.path.parent))}/*{shlex.quote(ending)}"
     )
     return [Finding("black-and-white mask", first.split, first.path, what, advice)]
 
