@@ -1,9 +1,9 @@
 """What label maps and photos say about each other across a data set: turned photos, palettes, black-and-white masks."""
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +68,11 @@ def black_and_white(dataset: Dataset, facts: Sequence[LabelFacts]) -> list[Findi
     first = facts[0]
     what = "and all other labels hold only 0 and 255, as black-and-white masks, but 255 means void here"
     decode = dataset.decode
-    black, white = np.flatnonzero(decode < len(dataset.labels.names))[:2].tolist()
+    black, white = map(int, np.flatnonzero(decode < len(dataset.labels.names))[:2])
     names = [dataset.labels.names[decode[value]] for value in (black, white)]
     beside = [one.path.name[::-1] for one in facts if one.path.parent == first.path.parent]
-    ending = os.path.commonprefix(beside)[::-1]  # other files may be beside label maps, such as instance maps
+    common = takewhile(lambda characters: len(set(characters)) == 1, zip(*beside, strict=False))
+    ending = "".join(characters[0] for characters in common)[::-1]  # instance maps may be beside the label maps
     advice = (
         f"write class numbers, such as {black} ({names[0]}) for black and {white} ({names[1]}) for white: "
         f"python -c \"import sys; from PIL import Image; [Image.open(f).convert('L').point(lambda v: "
