@@ -132,10 +132,12 @@ def load(path: str | Path) -> State:
             f"{path} is not a checkpoint of tensors and plain values, so it was not opened ({reason})"
         ) from None
     except Exception as error:  # torch raises many kinds of errors for damaged files
-        reason = "".join(str(error).splitlines()[:1])
-        raise InputError(f"{path} is not a checkpoint, or is damaged: {type(error).__name__} {reason}") from None
+        reason = (str(error).splitlines() or ["the file ends too early"])[0]
+        raise InputError(f"{path} is not a checkpoint, or is damaged ({reason}); restore it, or name another") from None
     if is_damaged:
-        raise InputError(f"{path} is damaged: its content does not have the checksum that was written with it")
+        raise InputError(
+            f"{path} is damaged: its content does not have the checksum that was written with it; restore it"
+        )
     state = state if isinstance(state, dict) else {}
     whole = state if "model_state_dict" in state else {}
     return {**whole, "model_state_dict": _weights(state.get("model_state_dict", state), path)}

@@ -27,7 +27,7 @@ def compare(dataset: Dataset, samples: Sequence[CheckedSample]) -> list[Finding]
         findings += _near_duplicates(splits.get(later, []), splits.get(earlier, []))
         findings += _shared_recordings(splits.get(later, []), splits.get(earlier, []), samples)
     labels = [checked.label for checked in samples if checked.label]
-    return findings + _equal_labels(samples) + black_and_white(labels) + warnings(dataset, labels)
+    return findings + _equal_labels(samples) + black_and_white(dataset, labels) + warnings(dataset, labels)
 
 
 def _warning(kind: str, checked: CheckedSample, what: str, advice: str) -> Finding:

@@ -1,7 +1,9 @@
 """What label maps and photos say about each other across a data set: turned photos, palettes, black-and-white masks."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +60,24 @@ def size_finding(split: str, sample: Sample, header: ImageHeader, shape: tuple[i
     )
 
 
-def black_and_white(facts: Sequence[LabelFacts]) -> list[Finding]:
+def black_and_white(dataset: Dataset, facts: Sequence[LabelFacts]) -> list[Finding]:
     """An error if all label maps together hold only 0 and 255: one of them may be of class 0 and void, but not all."""
     values = np.any([one.values for one in facts], axis=0) if facts else np.zeros(256, bool)
     if np.flatnonzero(values).tolist() != [0, 255]:
         return []
     first = facts[0]
     what = "and all other labels hold only 0 and 255, as black-and-white masks, but 255 means void here"
+    decode = dataset.decode
+    black, white = map(int, np.flatnonzero(decode < len(dataset.labels.names))[:2])
+    names = [dataset.labels.names[decode[value]] for value in (black, white)]
+    beside = [one.path.name[::-1] for one in facts if one.path.parent == first.path.parent]
+    common = takewhile(lambda characters: len(set(characters)) == 1, zip(*beside, strict=False))
+    ending = "".join(characters[0] for characters in common)[::-1]  # instance maps may be beside the label maps
     advice = (
-        'write class numbers, such as 1 for white: python -c "import sys; from PIL import Image; '
-        "[Image.open(f).convert('L').point(lambda v: v // 128 * 1).save(f) for f in sys.argv[1:]]\" "
-        f"{first.path.parent}/*{first.path.suffix}"
+        f"write class numbers, such as {black} ({names[0]}) for black and {white} ({names[1]}) for white: "
+        f"python -c \"import sys; from PIL import Image; [Image.open(f).convert('L').point(lambda v: "
+        f'{{0: {black}, 255: {white}}}.get(v, v)).save(f) for f in sys.argv[1:]]" '
+        f"{shlex.quote(str(first.path.parent))}/*{shlex.quote(ending)}"
     )
     return [Finding("black-and-white mask", first.split, first.path, what, advice)]
 

@@ -67,7 +67,7 @@ def dataset_statistics(dataset: Dataset, split: str) -> DatasetStatistics:
     rows = map_in_threads(measure, samples, description=f"checking {split}")
     sizes, pixels, void, facts, hashes = zip(*rows, strict=True)
     labels = tuple(filter(None, facts))
-    masks = black_and_white(labels)
+    masks = black_and_white(dataset, labels)
     if masks and not _holds_classes_elsewhere(dataset, split):
         raise InputError(masks[0].line())
     counts = np.array(pixels, np.int64), np.array(void, np.int64)

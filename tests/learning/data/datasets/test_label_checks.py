@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,14 +111,27 @@ def test_one_class_and_void_is_no_mask_unless_all_labels_are_such(camvid):
         dataset_statistics(dataset, "train")
 
 
-def test_the_command_that_converts_masks_works(camvid):
-    for path in camvid.glob("*annot/*"):
-        save(path, np.repeat(np.uint8([[0, 255]]), 32, 1).repeat(48, 0))
+@pytest.mark.parametrize(("name", "numbers"), [("camvid", [0, 1]), ("minicity", [7, 8])])
+def test_the_command_that_converts_masks_works_twice_and_touches_nothing_else(tmp_path, name, numbers):
+    make = {"camvid": make_camvid, "minicity": make_minicity}[name]
+    data = make(tmp_path / "my data")
+    pattern = {"camvid": "*annot/*", "minicity": "gtFine/*/*_labelIds.png"}[name]
+    labels = sorted(data.glob(pattern))
+    for path in labels:
+        mask = np.zeros_like(read_label(path))
+        mask[:, ::2] = 255
+        save(path, mask)
     with pytest.raises(InputError) as error:
-        dataset_statistics(open_dataset("camvid", camvid), "train")
+        dataset_statistics(open_dataset(name, data), "train")
     command = str(error.value).partition("for white: python")[2]
-    subprocess.run(f"{shlex.quote(sys.executable)}{command}", shell=True, check=True)
-    assert np.unique(read_label(camvid / "trainannot/0001TP_train000.png")).tolist() == [0, 1]
+    folder = Path(str(error.value).partition(" and all")[0]).parent
+    others = {path: path.read_bytes() for path in data.rglob("*.*") if path not in labels}
+    for _ in range(2):
+        subprocess.run(f"{shlex.quote(sys.executable)}{command}", shell=True, check=True)
+        for path in labels:
+            if path.parent == folder:
+                assert np.unique(read_label(path)).tolist() == numbers
+    assert others == {path: path.read_bytes() for path in others}
 
 
 def test_images_labels_and_predictions_pair_in_either_unicode_form(camvid, tmp_path):
