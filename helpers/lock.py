@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.errors import InputError
+from helpers.launch import is_first_here
 
 IN_FOLDER = ".writer-lock"  # name of a lock file that is not beside its folder but in it
 _PAUSE = 0.05  # seconds between two attempts
@@ -46,7 +47,7 @@ def locked(output: Path, wait: bool = False) -> Generator[str, None, None]:
         if attempts == _ATTEMPTS and not wait:
             yield _read_holder(path)
             return
-        if attempts == _ATTEMPTS:
+        if attempts == _ATTEMPTS and is_first_here():
             print(f"{output} is being written by {_read_holder(path)}; waiting until it ends", file=sys.stderr)
         time.sleep(_PAUSE)
     _held.add(path)

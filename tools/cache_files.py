@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import InputError
+from helpers.lock import locked
 from learning.data import cache, hashes
 
 
@@ -68,8 +69,8 @@ def clear(entries: Entries, stale_only: bool) -> None:
     freed = 0
     in_use = []
     for name in sorted({*chosen, *partial}):
-        with cache.file_lock(entries.folder / name, wait=False) as is_free:
-            if not is_free:
+        with locked(entries.folder / name) as writer:
+            if writer:
                 in_use.append(name)
                 continue
             if name in chosen:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from helpers.errors import InputError
+from helpers.lock import locked
 from helpers.output import writing
 from helpers.threads import NUM_THREADS, map_ahead, map_in_threads, show_progress
 from learning.data.datasets.base import Dataset
@@ -121,7 +122,7 @@ def open_on_disk(folder: str | Path, dataset: Dataset, split: str, sizes: np.nda
     try:
         if not _is_valid(path, header, layout):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with file_lock(path):
+            with locked(path, wait=True):
                 if not _is_valid(path, header, layout):  # another process may have written it in the meantime
                     _write(path, dataset, split, header, layout)
     except OSError as error:
@@ -254,29 +255,3 @@ def _decode(files: FilePixels, layout: Layout, put: Put, title: str) -> None:
         if not image.shape[:2] == label.shape == layout.sizes[index]:
             raise InputError(f"{files.samples[index].image} or its label changed while it was read; start again")
         put(index, image, label)
-
-
-@contextlib.contextmanager
-def file_lock(path: Path, wait: bool = True) -> Generator[bool, None, None]:
-    """Context in which no other process writes or removes a file of the cache.
-
-    The lock is on a file of its own, which is not removed. On systems without such locks several processes may write; the
-    last one replaces the others' file.
-
-    Args:
-        wait: until another process releases the lock.
-
-    Yields:
-        Whether this process has the lock; always True with `wait`.
-    """
-    with open(path.with_name(path.name + ".lock"), "wb") as file:
-        try:
-            import fcntl  # not on every system
-
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except (ImportError, OSError):
-            pass
-        yield True

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from commands import train
 from tiny import make_camvid, save
+from writers import held_by_another
 
 from helpers.errors import InputError, exit_status
 from learning.data import cache
@@ -300,7 +302,7 @@ def test_a_file_that_another_process_writes_is_not_cleared(data, tmp_path, capsy
     opened(data, tmp_path)
     (path,) = files(tmp_path)
     path.with_name(path.name + ".tmp").write_bytes(b"half")
-    with cache.file_lock(path):
+    with held_by_another(path):
         program.main(["--cache_path", str(tmp_path), "--clear", "all"])
     assert "in use" in capsys.readouterr().out
     assert path.exists()
@@ -384,3 +386,5 @@ def test_the_default_folder_belongs_to_the_user(monkeypatch):
     assert default_folder() == Path("/somewhere/minicity-segmentation")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder() == Path.home() / ".cache" / "minicity-segmentation"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user without a home
+    assert default_folder().parent == Path(tempfile.gettempdir(), f"cache-{os.getuid()}")
