@@ -77,7 +77,7 @@ def test_a_second_call_continues(data, tmp_path, in_process, capsys):
     assert enter(*words) == 0
     assert (run / "submission_test.zip").read_bytes() == first
     assert (run / "log_epoch.csv").read_bytes() == logs
-    assert "resumed   after 2 epochs" in capsys.readouterr().out
+    assert "is finished: 2 of 2 epochs" in capsys.readouterr().out
 
 
 def test_prediction_options_reach_the_prediction(data, tmp_path, in_process, capsys):
