@@ -249,17 +249,10 @@ def optional_parts(
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Make the folder and write small text files, by name, each atomically.
-
-    Raises:
-        InputError: they cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_text(folder / name, text)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error}; choose another folder with --output") from None
+    """Make the folder and write small text files, by name, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def print_note(text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from helpers.errors import InputError
+from helpers.errors import naming
 from helpers.output import temporary, write_text
 from helpers.text_files import read_json
 
@@ -111,19 +111,11 @@ class RunFolder:
         return f"--save_path {shlex.quote(str(self.path))} --resume"
 
     def create(self) -> None:
-        """Make the folder and images/.
-
-        Raises:
-            InputError: it cannot be made or written.
-        """
-        try:
+        """Make the folder and images/; raises `OSError` where it cannot be made or written."""
+        with naming(self.path):
             self.images.mkdir(parents=True, exist_ok=True)
             with temporary(self.path / "probe") as probe:
                 probe.touch()
-        except OSError as error:
-            raise InputError(
-                f"cannot write run folder {self.path}: {error.strerror}; name another --save_path"
-            ) from None
 
 
 def read_options(path: Path) -> StoredOptions:

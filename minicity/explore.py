@@ -38,16 +38,13 @@ def _explore(dataset: Dataset, splits: Sequence[str], output: Path) -> None:
     counts = {split: count_split(dataset, split) for split in splits}
     for split in splits:
         print(format_table(dataset.labels, split, counts[split]), end="\n\n")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with writing(output / "classes.csv") as fresh:
-            write_csv(fresh, dataset.labels, counts)
-        with writing(output / "class_distribution.png") as fresh:
-            explore_plots.class_distribution(dataset.labels, counts).savefig(fresh)
-        with writing(output / "samples.png") as fresh:
-            explore_plots.sample_sheet(dataset, splits).savefig(fresh)
-    except OSError as error:
-        raise InputError(f"cannot write to {output}: {error}; name another folder with --output") from None
+    output.mkdir(parents=True, exist_ok=True)
+    with writing(output / "classes.csv") as fresh:
+        write_csv(fresh, dataset.labels, counts)
+    with writing(output / "class_distribution.png") as fresh:
+        explore_plots.class_distribution(dataset.labels, counts).savefig(fresh)
+    with writing(output / "samples.png") as fresh:
+        explore_plots.sample_sheet(dataset, splits).savefig(fresh)
     print(f"class_distribution.png, samples.png and classes.csv are in {output}")
 
 

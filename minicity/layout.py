@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.errors import InputError
+from helpers.errors import InputError, naming
 from helpers.lock import refuse_other_writer
 from helpers.output import claim, refuse_unwritable, temporary
 
@@ -48,8 +48,9 @@ def new_data_set(output: Path) -> Generator[Path, None, None]:
 
     Raises:
         InputError: `output` already contains a data set (see `refuse_existing`) or cannot be written to.
+        OSError: names `output`, such as on a full disk.
     """
-    with claim(output, "--output", is_folder=True):
+    with claim(output, "--output", is_folder=True), naming(output):
         refuse_existing(output)
         is_new = not output.exists()
         try:
@@ -62,10 +63,6 @@ def new_data_set(output: Path) -> Generator[Path, None, None]:
                 refuse_existing(output)
                 for name in (LABELS, IMAGES):  # images last: without them no data set is found
                     (partial / name).rename(output / name)
-        except OSError as error:
-            raise InputError(
-                f"cannot write the data set to {output}: {error}; free some space, or name another --output"
-            ) from None
         finally:
             if is_new and output.is_dir() and not any(output.iterdir()):
                 output.rmdir()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import make_camvid
 
 from helpers import console
 from helpers.errors import InputError, exit_status, naming
@@ -97,6 +98,28 @@ def test_a_full_disk_is_named_with_its_file(tmp_path, write):
     assert f"cannot write {path}: No space left on device: the disk at {tmp_path}/disk has 0.0 MiB free" in err or (
         f"cannot write {path}" in err and f"the disk at {tmp_path}/disk has " in err
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("minicity.synthesize", "--output DISK/new --num_train 1 --num_val 1 --num_test 0 --size 64 --num_workers 1"),
+        ("minicity.explore", "--dataset camvid --dataset_path DATA --output DISK/new"),
+        ("evaluate", "--dataset camvid --minicity DATA --results DATA/valannot --output DISK/new"),
+    ],
+)
+def test_programs_name_a_full_disk_and_the_output(tmp_path, module, words):
+    make_camvid(tmp_path / "DATA", (("train", 1), ("val", 1)))
+    words = words.replace("DISK", f"{tmp_path}/disk").replace("DATA", f"{tmp_path}/DATA")
+    code = f"import sys, {module} as program; from helpers.errors import exit_status; "
+    code += f'open("{tmp_path}/disk/full", "wb", buffering=0).write(bytes(2_000_000)); '
+    code += f'sys.exit(exit_status("program", program.main, "{words}".split()))'
+    status, err = on_full_disk(tmp_path, code)
+    assert status == 2, err
+    assert err.count("\n") == 1, err
+    assert f"error: cannot write {tmp_path}/disk/new" in err
+    assert f"the disk at {tmp_path}/disk has " in err
+    assert ".partial" not in err
 
 
 def test_what_torch_says_of_a_full_disk_becomes_the_file_and_the_disk(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """The drawn data set: its contents, reproducibility, and that it never overwrites one."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from helpers.images import read_image, read_instances, read_label
 from helpers.labels import CITYSCAPES
 from learning.data.datasets import open_dataset
 from learning.data.datasets.statistics import dataset_statistics
+from learning.run.setup import setup_run
 from minicity import scenes, synthesize
 from minicity.drawing.scene import draw_scene
 from minicity.layout import new_data_set
@@ -166,10 +169,27 @@ def test_interrupted_run_leaves_no_partial_data_set(tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
-def test_full_disk_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="No space left"), new_data_set(tmp_path / "data"):
-        raise OSError(28, "No space left on device")
+def test_full_disk_is_one_line(tmp_path, capsys):
+    def main(_):
+        with new_data_set(tmp_path / "data"):
+            raise OSError(28, "No space left on device")
+
+    assert exit_status("program", main, None) == 2
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'data'}: No space left" in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64), (40, 300)], ids=str)
+def test_the_suggested_training_is_a_valid_command_of_five_minutes(tmp_path, capsys, size):
+    words = ["--num_train", "2", "--num_val", "1", "--num_test", "0", "--num_workers", "1"]
+    synthesize.main(["--output", str(tmp_path / "data"), "--size", *map(str, size), *words])
+    _, command = capsys.readouterr().out.split("python baseline.py")
+    setup = setup_run([*shlex.split(command), "--save_path", str(tmp_path / "run")])
+    assert setup.dataset.root == tmp_path / "data"
+    assert setup.options.training.time_budget == 5
+    assert max(setup.options.data.train_size) <= 192
 
 
 @pytest.mark.parametrize(
