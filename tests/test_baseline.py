@@ -97,6 +97,7 @@ def test_losses_and_mixing_train(tmp_path, minicity, words):
     assert math.isfinite(float(log_rows(run)[0]["train loss"]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_resnets")
 @pytest.mark.parametrize("norm", ["instance", "group", "evo", "evo_b0"])
 def test_every_norm_trains_with_a_batch_of_one(tmp_path, norm):

@@ -107,6 +107,7 @@ def test_batch_norm_with_accumulation_is_mentioned(camvid, tmp_path, capsys):
 # ---------------------------------------------------------------------------------------------- recomputed blocks
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_resnets")
 @pytest.mark.parametrize(
     ("name", "norm"),

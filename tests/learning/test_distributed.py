@@ -117,9 +117,8 @@ def train_on_share(rank, path, accumulate, name, loss="ce"):
     distributed.destroy_process_groups()
 
 
-@pytest.mark.parametrize(
-    ("accumulate", "loss"), [pytest.param(1, "ce", marks=pytest.mark.slow), (2, "2*ce+0.5*dice+lovasz+ohem")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("accumulate", "loss"), [(1, "ce"), (2, "2*ce+0.5*dice+lovasz+ohem")])
 def test_two_processes_reach_the_weights_of_one(tmp_path, accumulate, loss):
     """In float64 to 1e-10 after three steps; the shares have different numbers of valid pixels."""
     torch.multiprocessing.spawn(train_on_share, (tmp_path / "two.pt", accumulate, "UNet", loss), nprocs=2)

@@ -62,6 +62,7 @@ def test_counts_by_hand(tmp_path, capsys):
     assert rows["val", "road"]["instances"] == ""
 
 
+@pytest.mark.slow
 def test_drawn_data_set(tmp_path, capsys):
     data = tmp_path / "data"
     options = ("--size", "48", "96", "--num_train", "8", "--num_val", "2", "--num_test", "1", "--num_workers", "1")

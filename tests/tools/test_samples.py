@@ -73,6 +73,7 @@ def test_the_last_row_is_the_network_input(data, tmp_path):
         np.testing.assert_allclose(image, expected[index], atol=0.51)
 
 
+@pytest.mark.slow
 def test_rows_without_an_augmentation_are_left_out_and_named(data, tmp_path, capsys):
     assert run(data, "--output", tmp_path / "a.png", "--num", 2) == 0
     last = capsys.readouterr().out.splitlines()[-1]

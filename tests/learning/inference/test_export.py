@@ -91,6 +91,7 @@ def run(tmp_path_factory):
     return folder / "run", data
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_checks_the_file(run, tmp_path, capsys, monkeypatch):
     path = tmp_path / "model.pt2"
     arguments = ("--save_path", run[0], "--predict", "--device", "cpu", "--export", path)

@@ -201,6 +201,7 @@ def test_options_that_older_runs_lack_have_their_default_of_that_time():
     assert all(block.last_norm.weight.all() for block in model.backbone.layer3)
 
 
+@pytest.mark.slow
 def test_a_run_with_an_auxiliary_head(tmp_path, camvid, capsys, monkeypatch):
     """The head is used in training only; --output_stride may change for predictions, and not when a run is resumed."""
     run = tmp_path / "run"

@@ -55,6 +55,7 @@ def test_it_predicts_what_it_did_then(older, tmp_path):
         assert (now == then).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_it_is_resumed_as_it_would_have_been_then(older):
     run, data = older
     stored = json.loads((run / "options.json").read_text())["options"]

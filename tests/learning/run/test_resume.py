@@ -219,6 +219,7 @@ def test_without_both_checkpoints_nothing_goes_on(data, tmp_path, capsys):
     assert "is not a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_nothing_that_was_saved(data, tmp_path):
     """A limit on the size of files stands for the disk: the write fails in the middle."""
     run = tmp_path / "run"
@@ -293,6 +294,7 @@ def test_what_may_change_on_the_way_and_what_may_not(data, tmp_path, capsys):
     assert len(checkpoint.load(run / "checkpoint.pth.tar")["overrides"]) == 1
 
 
+@pytest.mark.slow
 def test_what_only_decides_the_start_is_refused_on_a_resumed_run(data, tmp_path, capsys):
     """With and without --override, and before anything is written; the run's own value is no change."""
     run = tmp_path / "run"
@@ -444,6 +446,7 @@ def test_momentum_follows_the_memory_format_of_its_weights():
     assert torch.equal(buffer, state["state"][0]["momentum_buffer"])
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_ends_the_program_although_workers_are_polite(data, tmp_path):
     code = (
         "import sys, baseline\n"
@@ -553,6 +556,7 @@ def test_pretrained_says_what_was_left_out(data, tmp_path, capsys):
     assert "left out: more (the model has no such weight)" in out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_resnets")
 def test_a_frozen_backbone_stays_as_it_is(data, tmp_path, capsys):
     torch.save(build_model(Architecture("DeepLabv3_resnet50", 11, "batch"), 5).state_dict(), tmp_path / "weights.pth")
