@@ -81,6 +81,7 @@ def test_rows_without_an_augmentation_are_left_out_and_named(data, tmp_path, cap
     assert last.endswith(": copypaste")
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_image_and_foreign_files_stay(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(samples, "ROWS", {name: samples.ROWS[name] for name in ("color", "cutmix")})  # takes less time
     first, second = tmp_path / "a.png", tmp_path / "b.png"

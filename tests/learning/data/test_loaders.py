@@ -264,6 +264,7 @@ print(*(worker.process.pid for worker in batches.workers.workers), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "status"), [("raise ValueError", 1), ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL)]
 )

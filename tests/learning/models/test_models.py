@@ -45,6 +45,7 @@ def noise(*shape, seed=0):
 # ---------------------------------------------------------------------------------------------- every model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_batch_of_one_trains_every_parameter(name, norm):
@@ -149,6 +150,7 @@ def test_no_norm_renames_a_weight(norm):
     assert new == set()
 
 
+@pytest.mark.slow
 def test_with_torchvisions_weights_the_logits_equal_torchvisions():
     """In evaluation with random statistics, and in training including dropout and the update of the statistics."""
     torch.manual_seed(0)

@@ -64,6 +64,7 @@ def test_networks_have_the_names_and_shapes_of_torchvision(name, stride):
     assert tuple(features.shape[-2:]) == (-(-65 // stride), -(-97 // stride))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "norm"), [*(("UNet_resnet34", norm) for norm in NORMS), ("DeepLabv3plus_resnet50", "evo_b0")]
 )

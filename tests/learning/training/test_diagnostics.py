@@ -81,6 +81,7 @@ def only(findings):
 # ---------------------------------------------------------------------------------------------------- healthy networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", MODELS)
 def test_healthy_networks_have_no_findings(name, norm):
